@@ -1,0 +1,210 @@
+/* What kernel and controller share: every struct, enum and limit, written once.
+ *
+ * ctl/mpbond/abi.py mirrors this file and tests/bpf/test_abi.py proves that both
+ * agree, field by field. Padding is named and zero. Times are CLOCK_MONOTONIC
+ * nanoseconds unless the name says otherwise; `__be` is wire order.
+ */
+#ifndef MPBOND_ABI_H
+#define MPBOND_ABI_H
+
+#ifndef MPBOND_HOST_TYPES /* bcc and the kernel headers have these already */
+#include <linux/types.h>
+#endif
+
+#define MPB_ABI_VERSION 1
+
+/* A table of 256 slots splits a bond's flows to within 0.4%, the uncertainty
+ * ZeroTier's document states for its own allocation. */
+#define MPB_SLOTS 256
+/* Syncthing's limit of connections to a peer is also ours of paths. */
+#define MPB_MAX_BOND_PATHS 128
+#define MPB_NO_PATH 0xffff
+/* RTT samples kept per path: the mean of "the last 64" of the semantics. */
+#define MPB_RTT_SAMPLES 64
+/* Paths in one probe tick: a test run's packet must stay within a page. */
+#define MPB_TICK_PATHS 1024
+/* Reasons counted per CPU: room for the list in reasons.h to grow. */
+#define MPB_REASON_STRIDE 64
+
+enum mpb_policy {
+	MPB_POLICY_ACTIVE_BACKUP = 1,
+	MPB_POLICY_BALANCE_XOR = 4,
+};
+
+/* Flags of struct mpb_path. */
+enum mpb_path_flag {
+	MPB_PATH_USED = 1 << 0,	    /* the entry describes a path */
+	MPB_PATH_ELIGIBLE = 1 << 1, /* alive, upDelay served, link up */
+	MPB_PATH_SPARE = 1 << 2,    /* only when no other is eligible */
+	MPB_PATH_LINK_UP = 1 << 3,  /* carrier and administratively up */
+	MPB_PATH_IPV6 = 1 << 4,	    /* outer family */
+};
+
+/* Flags of struct mpb_bond. */
+enum mpb_bond_flag {
+	MPB_BOND_USED = 1 << 0,
+	MPB_BOND_DEVICE = 1 << 1, /* packets pass mp0's qdisc and are cut there */
+};
+
+/* The one entry of the node map: what every program needs to know. */
+struct mpb_node {
+	__u32 abi_version;
+	__u32 cpus; /* stride of the per-CPU counters: possible CPUs */
+	__u32 mp0_ifindex;
+	__u32 far_ifindex;
+	__u8 mp0_mac[6];
+	__be16 port;
+	__u32 paths; /* entries of the path map */
+	__u32 bonds; /* entries of the bond map */
+	__u32 pad;
+	__u64 hash_seed;
+	__u64 stamp_offset; /* random: stamps of an earlier run are out of range */
+	__u64 build_id;     /* of sources and sizes: may a controller adopt this? */
+};
+
+/* One per peer, written by the controller. The paths of a bond lie side by
+ * side in the path map, so `first_path` + the header's path number finds one. */
+struct mpb_bond {
+	__u32 flags;
+	__u32 policy;
+	__u32 generation; /* which of the two slot tables is live: 0 or 1 */
+	__u32 first_path;
+	__u32 path_count;
+	__u32 order_count;     /* entries of `order` in use */
+	__u32 preferred_count; /* the leading ones that are no spares */
+	__u32 pad;
+	__u64 failover_ns;
+	__u64 down_delay_ns;
+	__u64 stall_ns;	   /* silence of all probing that counts as a stall */
+	__u64 rtt_max_ns;  /* slowest path's round trip: its answers' head start */
+	__u64 tx_session;  /* as in the header */
+	__u64 tx_mac_key[2];
+	__u16 order[MPB_MAX_BOND_PATHS]; /* who takes over, best first */
+};
+
+/* One per peer, written by the programs. `clock_ns` runs only while probing
+ * goes on, so a stalled controller ages no path: see liveness.h. */
+struct mpb_bond_live {
+	__u64 clock_ns;
+	__u64 clock_read_ns;  /* when clock_ns was last advanced */
+	__u64 clock_hold_ns;  /* it stands still until then */
+	__u64 freshest_ns;    /* the newest proof of any path, in clock_ns */
+	__u64 last_alive_path; /* the path of that proof */
+	__u64 active_path;     /* what active-backup used last; MPB_NO_PATH at first */
+	__u64 failovers;       /* changes of active_path, by tx */
+	__u64 pad;
+};
+
+/* One table of slots: (bond * 2 + generation) -> path of each slot. */
+struct mpb_slots {
+	__u16 path[MPB_SLOTS];
+};
+
+/* One per path, written by the controller. `header` is the outer header ready
+ * made: IPv4 or IPv6, UDP, bond header; tx fills in lengths and checksum. */
+struct mpb_path {
+	__u32 flags;
+	__u32 ifindex;
+	__u32 bond;
+	__u32 next_hop_family; /* AF_INET, AF_INET6 */
+	__u8 next_hop[16];     /* IPv4 in the first four bytes */
+	__u32 header_len;      /* 44 or 64 */
+	__u32 checksum;	       /* IPv4 header sum without length and TOS */
+	__u8 header[64];
+	__u32 number; /* index within the bond: what the header says */
+	__u32 pad[3];
+};
+
+/* One per path, written by the programs. */
+struct mpb_path_live {
+	__u64 proof_ns;		 /* newest proof of life, on the bond's clock */
+	__u64 proof_at_ns;	 /* the same on CLOCK_MONOTONIC, for listings */
+	__u64 answer_stamp;	 /* peer's stamp in its newest answer: acknowledged next */
+	__u64 answer_at_ns;	 /* when that answer came */
+	__u64 acked_stamp;	 /* our newest answer stamp that the peer acknowledged */
+	__u64 last_in_ns;	 /* newest probe or answer that passed its check; 0 = never */
+	__u64 last_out_ns;	 /* newest probe sent */
+	__u64 probes_sent;	 /* the low half is the probe's sequence number */
+	__u64 probes_answered;
+	__u64 answered_mask;	 /* bit n: probe answered_highest - n was answered */
+	__u32 answered_highest;
+	__u32 pad0;
+	__u32 rtt_count; /* samples ever taken; the ring's head is this mod 64 */
+	__u32 rtt_ns[MPB_RTT_SAMPLES];
+	__u32 peer_sent_packets;     /* low 32 bits, from the peer's probes */
+	__u32 peer_received_packets; /* low 32 bits */
+	__u32 pad;
+};
+
+/* Per path and CPU: index = path * cpus + cpu. A super-packet counts its
+ * segments; bytes are those of the inner IP packets as handed over. */
+struct mpb_path_stats {
+	__u64 tx_packets;
+	__u64 tx_bytes;
+	__u64 rx_packets;
+	__u64 rx_bytes;
+	__u64 last_rx_ns;
+	__u64 last_tx_ns;
+	__u64 pad[2];
+};
+
+/* Prefix -> peer. IPv4 prefixes are 32 + length bits long, IPv6 the same. */
+struct mpb_prefix_key {
+	__u32 prefix_len; /* family included */
+	__u32 family;	  /* AF_INET, AF_INET6 */
+	__u8 address[16];
+};
+
+struct mpb_prefix {
+	__u32 bond;
+};
+
+/* Flow -> path. The key is a 64-bit mix of the inner 5-tuple and the bond: two
+ * flows that collide only share a path. */
+struct mpb_flow {
+	__u16 path;
+	__u16 pad;
+	__u32 seen_s; /* coarse CLOCK_MONOTONIC seconds of a recent packet */
+};
+
+/* Session number (as on the wire) -> peer. */
+struct mpb_session {
+	__u32 bond;
+	__u32 pad;
+	__u64 rx_mac_key[2];
+	__u16 local_path[MPB_MAX_BOND_PATHS]; /* peer's path number -> our path */
+};
+
+/* Which path a peer's probe came in on. */
+struct mpb_remote_key {
+	__u32 bond;
+	__u32 ifindex;
+	__u8 address[16]; /* IPv4 in the first four bytes */
+	__u32 family;
+	__be16 port;
+	__u16 pad;
+};
+
+struct mpb_remote {
+	__u32 path;
+};
+
+/* Local addresses of our paths: an unknown session to one of these is ours to
+ * drop, any other is somebody's packet passing through. */
+struct mpb_local_key {
+	__u32 family;
+	__u8 address[16];
+};
+
+struct mpb_local {
+	__u32 paths;
+};
+
+/* The packet of a probe tick, as the controller hands it to a test run. */
+struct mpb_tick {
+	__u8 ethernet[14];
+	__u16 count;
+	__u16 path[MPB_TICK_PATHS];
+};
+
+#endif

@@ -1,0 +1,125 @@
+/* What rx does with a packet, whichever hook brought it.
+ *
+ * classify() and admit() read the packet through two pointers and serve tc and
+ * XDP alike; only taking the header off and handing over differs by hook.
+ */
+#ifndef MPBOND_RX_H
+#define MPBOND_RX_H
+
+#include "probe.h"
+
+/* Furthest byte that rx reads: Ethernet, outer IPv6, UDP, bond header, inner IPv6. */
+#define RX_HEADERS (MPB_ETH_HLEN + WIRE_OVERHEAD_V6 + (int)sizeof(struct ipv6hdr))
+
+/* An admitted data packet. */
+struct admitted {
+	struct outer outer;
+	__be16 inner_proto;
+	__u32 path;
+};
+
+static __always_inline int is_local(void *data, void *data_end, struct outer *outer)
+{
+	struct mpb_local_key key = {};
+	struct ipv6hdr *v6 = data + outer->ip_offset;
+	struct iphdr *v4 = data + outer->ip_offset;
+
+	key.family = outer->family;
+	if (outer->family == AF_INET) {
+		if ((void *)(v4 + 1) > data_end)
+			return 0;
+		__builtin_memcpy(key.address, &v4->daddr, 4);
+	} else {
+		if ((void *)(v6 + 1) > data_end)
+			return 0;
+		__builtin_memcpy(key.address, &v6->daddr, 16);
+	}
+	return local_get(&key) != 0;
+}
+
+/* Whose packet is it? GO_ON with `session` set, or a reason. A packet of no
+ * session of ours passes on unless one of our addresses is its destination: a
+ * router may have a bond of somebody else's behind it. */
+static __always_inline int classify(void *data, void *data_end, __u32 l2_len, __be16 eth_proto,
+				    struct mpb_node *node, struct outer *outer, struct mpb_session **session)
+{
+	struct wire_header *header;
+	__be64 number;
+
+	if (!parse_outer(data, data_end, l2_len, eth_proto, outer) || outer->dest_port != node->port)
+		return REASON_rx_not_ours;
+	if (outer->fragment)
+		return is_local(data, data_end, outer) ? REASON_rx_fragment : REASON_rx_not_ours;
+	if (outer->family == AF_INET)
+		header = data + l2_len + sizeof(struct iphdr) + sizeof(struct udphdr);
+	else
+		header = data + l2_len + sizeof(struct ipv6hdr) + sizeof(struct udphdr);
+	if ((void *)(header + 1) > data_end)
+		return is_local(data, data_end, outer) ? REASON_rx_truncated : REASON_rx_not_ours;
+	number = header->session;
+	*session = session_get(&number);
+	if (!*session)
+		return is_local(data, data_end, outer) ? REASON_rx_unknown_session : REASON_rx_not_ours;
+	if (header->version_type >> 4 != WIRE_VERSION)
+		return REASON_rx_bad_version;
+	if (header->flags || (header->version_type & 0xf) > WIRE_ANSWER)
+		return REASON_rx_bad_type;
+	return GO_ON;
+}
+
+static __always_inline struct wire_header *bond_header(void *data, void *data_end, struct outer *outer)
+{
+	struct wire_header *header;
+
+	if (outer->family == AF_INET)
+		header = data + outer->ip_offset + sizeof(struct iphdr) + sizeof(struct udphdr);
+	else
+		header = data + outer->ip_offset + sizeof(struct ipv6hdr) + sizeof(struct udphdr);
+	return (void *)(header + 1) > data_end ? 0 : header;
+}
+
+/* May this data packet come in? Cryptokey routing, as WireGuard has it: the
+ * inner source must lie in the prefixes of the peer whose session it carries. */
+static __always_inline int admit(void *data, void *data_end, struct mpb_session *session, struct admitted *in)
+{
+	struct wire_header *header = bond_header(data, data_end, &in->outer);
+	struct mpb_prefix_key key = {};
+	struct mpb_prefix *prefix;
+	__u32 number;
+
+	if (!header)
+		return REASON_rx_truncated;
+	if (!parse_inner_source(header + 1, data_end, &key, &in->inner_proto))
+		return REASON_rx_inner_malformed;
+	prefix = prefix_get(&key);
+	if (!prefix || prefix->bond != session->bond)
+		return REASON_rx_source_not_allowed;
+	number = bpf_ntohs(header->path);
+	in->path = number < MPB_MAX_BOND_PATHS ? session->local_path[number] : MPB_NO_PATH;
+	return GO_ON;
+}
+
+/* Ethernet as mp0 expects it: addressed to itself, or it is nobody's. */
+static __always_inline void write_ethernet(struct ethhdr *eth, struct mpb_node *node, __be16 proto)
+{
+	__builtin_memcpy(eth->h_dest, node->mp0_mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, node->mp0_mac, ETH_ALEN);
+	eth->h_proto = proto;
+}
+
+/* tc verdict of a reason to end: pass on means "ask the next filter". */
+static __always_inline int tc_end(__u32 reason)
+{
+	if (reason == REASON_rx_not_ours || reason == REASON_rx_unconfigured)
+		return finish(reason, TC_ACT_UNSPEC);
+	return finish(reason, TC_ACT_SHOT);
+}
+
+static __always_inline int xdp_end(__u32 reason)
+{
+	if (reason == REASON_rx_not_ours || reason == REASON_rx_unconfigured || reason == REASON_rx_to_tc)
+		return finish(reason, XDP_PASS);
+	return finish(reason, XDP_DROP);
+}
+
+#endif

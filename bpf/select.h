@@ -1,0 +1,154 @@
+/* Which path a packet takes.
+ *
+ * A path is usable while the controller calls it eligible and its last proof of
+ * life is not older than the bond's freshest one by failoverInterval: both read
+ * per packet, so a cut is left at once, whatever the controller is doing.
+ */
+#ifndef MPBOND_SELECT_H
+#define MPBOND_SELECT_H
+
+#include "flow.h"
+#include "stats.h"
+
+/* Random picks before the others are asked in order. */
+#define SPREAD_TRIES 4
+/* How many are asked in all. The controller re-sorts `order` within milliseconds
+ * of a death and puts paths of different links first, so this bounds how many
+ * paths may die in one moment; the verifier's time grows with its square. */
+#define TAKE_OVER_TRIES 12
+/* Granularity of a flow's `seen`: 2^30 ns, about a second. */
+#define SEEN_SHIFT 30
+
+struct bond_view {
+	__u32 index;
+	struct mpb_bond *bond;
+	struct mpb_bond_live *live;
+	struct mpb_flow *flow; /* where the packet's flow is already */
+	__u32 spread;	       /* flows are spread, not all on one path */
+};
+
+static __always_inline struct mpb_path *usable_path(struct bond_view *view, __u32 index)
+{
+	struct mpb_path *path = path_get(index);
+	struct mpb_path_live *live = path_live_get(index);
+
+	if (!path || !live || path->bond != view->index)
+		return 0;
+	if (!(path->flags & MPB_PATH_ELIGIBLE))
+		return 0;
+	/* Signed: a proof may be newer than the freshest one just read. */
+	if ((__s64)(view->live->freshest_ns - live->proof_ns) > (__s64)view->bond->failover_ns)
+		return 0;
+	return path;
+}
+
+/* All paths dead: the one last alive, for downDelay more than it took to see it. */
+static __always_inline __u32 last_resort(struct bond_view *view)
+{
+	struct mpb_bond_live *live = view->live;
+	struct mpb_path *path = path_get(live->last_alive_path);
+	__u64 silence_ns = live->clock_ns - live->freshest_ns;
+
+	if (!path || !live->freshest_ns || path->bond != view->index)
+		return MPB_NO_PATH;
+	if (!(path->flags & MPB_PATH_LINK_UP))
+		return MPB_NO_PATH;
+	if (silence_ns > view->bond->failover_ns + view->bond->down_delay_ns)
+		return MPB_NO_PATH;
+	return live->last_alive_path;
+}
+
+/* The candidate at try `i`: for spread flows some of the non-spares at random,
+ * so that a dead path's flows divide evenly, then everyone in order. */
+static __always_inline __u32 candidate(struct bond_view *view, __u64 *hash, __u32 i)
+{
+	struct mpb_bond *bond = view->bond;
+
+	if (!view->spread || !bond->preferred_count)
+		return bond->order[i];
+	if (i >= SPREAD_TRIES)
+		return bond->order[i - SPREAD_TRIES];
+	*hash = mix_final(*hash);
+	return bond->order[(*hash % bond->preferred_count) % MPB_MAX_BOND_PATHS];
+}
+
+/* Who takes over from a path that is not usable. */
+static __always_inline __u32 take_over(struct bond_view *view, __u64 hash)
+{
+	for (__u32 i = 0; i < TAKE_OVER_TRIES; i++) {
+		__u32 path = candidate(view, &hash, i);
+
+		if (usable_path(view, path))
+			return path;
+	}
+	return last_resort(view);
+}
+
+/* balance-*: a flow stays on its path while that is usable; off a spare it goes
+ * as soon as something better is. Packets without a flow take a random slot. */
+static __always_inline __u32 first_choice(struct bond_view *view, __u64 hash)
+{
+	struct mpb_slots *slots;
+	struct mpb_path *path;
+
+	if (view->flow) {
+		path = usable_path(view, view->flow->path);
+		if (path && !(path->flags & MPB_PATH_SPARE))
+			return view->flow->path;
+	}
+	slots = slots_get(view->index, view->bond->generation);
+	return slots ? slots->path[hash % MPB_SLOTS] : MPB_NO_PATH;
+}
+
+static __always_inline void remember_flow(struct bond_view *view, __u64 *hash, __u32 chosen)
+{
+	__u32 seen = (__u32)(coarse_ns() >> SEEN_SHIFT);
+	struct mpb_flow fresh = {};
+
+	if (view->flow) {
+		if (view->flow->path != chosen)
+			view->flow->path = chosen;
+		if (view->flow->seen_s != seen)
+			view->flow->seen_s = seen;
+		return;
+	}
+	fresh.path = chosen;
+	fresh.seen_s = seen;
+	flow_put(hash, &fresh);
+}
+
+/* active-backup keeps count of its changes, whoever is watching. */
+static __always_inline void note_active(struct bond_view *view, __u32 chosen)
+{
+	__u64 before;
+
+	if (chosen == view->live->active_path)
+		return;
+	before = __sync_lock_test_and_set(&view->live->active_path, chosen);
+	if (before != chosen && before != MPB_NO_PATH)
+		__sync_fetch_and_add(&view->live->failovers, 1);
+}
+
+static __always_inline __u32 select_path(struct bond_view *view, struct inner *in)
+{
+	__u64 hash = mix_word(in->hash, view->index);
+	__u32 chosen;
+
+	view->spread = view->bond->policy != MPB_POLICY_ACTIVE_BACKUP;
+	if (view->spread && in->has_flow)
+		view->flow = flow_get(&hash);
+	else if (view->spread)
+		hash = ((__u64)bpf_get_prandom_u32() << 32) | bpf_get_prandom_u32();
+	chosen = view->spread ? first_choice(view, hash) : view->bond->order[0];
+	if (!usable_path(view, chosen))
+		chosen = take_over(view, hash);
+	if (chosen == MPB_NO_PATH)
+		return chosen;
+	if (!view->spread)
+		note_active(view, chosen);
+	else if (in->has_flow)
+		remember_flow(view, &hash, chosen);
+	return chosen;
+}
+
+#endif
