@@ -1,0 +1,2 @@
+def arrange() -> str:
+    return ""

@@ -1,0 +1,231 @@
+"""What the bond should look like on this host: bonds, paths, routes, MTU. Pure.
+
+A path is link x endpoint x local address. The layout is computed from the
+configuration and an inventory of the host; comparing two layouts tells what has
+to change, and a path keeps its number as long as it exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mpbond.config.model import (
+    Address,
+    Config,
+    Endpoint,
+    Interface,
+    LinkMode,
+    Network,
+    Peer,
+    Policy,
+    RxMode,
+)
+from mpbond.inventory import Inventory, Link, Route
+
+OVERHEAD_V4 = 44
+OVERHEAD_V6 = 64
+MIN_MTU = 576
+MIN_MTU_V6 = 1280
+# With no path yet there is nothing to fit: Ethernet's MTU, the larger overhead.
+FALLBACK_MTU = 1500 - OVERHEAD_V6
+# Devices that are never an uplink by themselves unless a policy names them.
+_NOT_UPLINKS = frozenset({"dummy", "ifb", "nlmon", "vcan"})
+
+
+@dataclass(frozen=True, slots=True)
+class PathKey:
+    """What makes a path this path and no other."""
+
+    ifname: str
+    local: Address
+    remote: Address
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathSpec:
+    """A path to be: `number` is its place in the bond, in 0..block-1."""
+
+    key: PathKey
+    number: int
+    ifindex: int
+    next_hop: Address
+    mode: LinkMode
+    capacity_mbit: int
+    ipv_pref: int
+    mtu: int
+    link_up: bool
+    ethernet: bool
+
+    @property
+    def overhead(self) -> int:
+        return OVERHEAD_V4 if self.key.remote.version == 4 else OVERHEAD_V6
+
+
+@dataclass(frozen=True, slots=True)
+class BondSpec:
+    """One peer's bond. `index` is its place in the bond map."""
+
+    index: int
+    peer: Peer
+    paths: tuple[PathSpec, ...]
+
+    @property
+    def policy(self) -> Policy:
+        return self.peer.policy
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    name: str
+    port: int
+    mtu: int
+    addresses: tuple[Interface, ...]
+    routes: tuple[Network, ...]
+    bonds: tuple[BondSpec, ...]
+    rx: tuple[tuple[str, RxMode], ...]
+
+    @property
+    def far_name(self) -> str:
+        return far_name(self.name)
+
+
+def far_name(name: str) -> str:
+    """The far end of the veth pair whose near end users see as `name`."""
+    return f"{name}-tx"
+
+
+def candidate_links(policy: Policy, inventory: Inventory, own: str) -> list[Link]:
+    """The links a policy may use: its list, else everything that can be an uplink."""
+    if policy.links:
+        named = (inventory.link_named(rule.ifname) for rule in policy.links)
+        return [link for link in named if link is not None]
+    return [
+        link
+        for link in inventory.links.values()
+        if not link.loopback and link.name not in (own, far_name(own)) and link.kind not in _NOT_UPLINKS
+    ]
+
+
+def local_addresses(inventory: Inventory, link: Link, route: Route, remote: Address) -> list[Address]:
+    """Which of a link's addresses to send from: those on the next hop's network;
+    where there is none, the route's own source, else all of the right scope."""
+    hop = route.gateway if route.gateway is not None and route.gateway.version == remote.version else remote
+    addresses = inventory.addresses_of(link.ifindex, remote.version)
+    near = [address.ip for address in addresses if hop in address.network]
+    if near:
+        return near
+    if route.source is not None:
+        return [route.source]
+    scoped = [address.ip for address in addresses if address.ip.is_link_local == remote.is_link_local]
+    return scoped
+
+
+def _path(
+    policy: Policy, inventory: Inventory, link: Link, endpoint: Endpoint, route: Route, local: Address
+) -> PathSpec:
+    rule = next((rule for rule in policy.links if rule.ifname == link.name), None)
+    return PathSpec(
+        key=PathKey(link.name, local, endpoint.address, endpoint.port),
+        number=-1,
+        ifindex=link.ifindex,
+        next_hop=route.gateway or endpoint.address,
+        mode=rule.mode if rule else LinkMode.PRIMARY,
+        capacity_mbit=rule.capacity_mbit if rule else 0,
+        ipv_pref=rule.ipv_pref if rule else 0,
+        mtu=link.mtu,
+        link_up=link.up,
+        ethernet=link.ethernet,
+    )
+
+
+def wanted_paths(peer: Peer, inventory: Inventory, own: str) -> list[PathSpec]:
+    """Every path the configuration and the host allow, numbers still open."""
+    found: dict[PathKey, PathSpec] = {}
+    for link in candidate_links(peer.policy, inventory, own):
+        for endpoint in peer.endpoints:
+            if endpoint.link not in (None, link.name):
+                continue
+            route = inventory.route_over(link.ifindex, endpoint.address)
+            if route is None:
+                continue
+            for local in local_addresses(inventory, link, route, endpoint.address):
+                spec = _path(peer.policy, inventory, link, endpoint, route, local)
+                if spec.ipv_pref not in (4, 6) or spec.ipv_pref == local.version:
+                    found.setdefault(spec.key, spec)
+    return list(found.values())
+
+
+def number_paths(wanted: list[PathSpec], numbers: dict[PathKey, int], block: int) -> tuple[PathSpec, ...]:
+    """Gives each path a number below `block`: the one it had, else the lowest free.
+
+    Paths beyond the block are left out, latest first.
+    """
+    kept = {key: number for key, number in numbers.items() if any(spec.key == key for spec in wanted)}
+    free = (number for number in range(block) if number not in kept.values())
+    numbered: list[PathSpec] = []
+    for spec in wanted:
+        number = kept.get(spec.key)
+        if number is None:
+            number = next(free, None)
+        if number is not None:
+            numbered.append(replace(spec, number=number))
+    return tuple(sorted(numbered, key=lambda spec: spec.number))
+
+
+def _mtu(config: Config, bonds: tuple[BondSpec, ...]) -> int:
+    if config.interface.mtu is not None:
+        return config.interface.mtu
+    fits = [path.mtu - path.overhead for bond in bonds for path in bond.paths]
+    needs_v6 = any(item.version == 6 for item in config.interface.addresses) or any(
+        prefix.version == 6 for peer in config.peers for prefix in peer.allowed
+    )
+    return max(min(fits, default=FALLBACK_MTU), MIN_MTU_V6 if needs_v6 else MIN_MTU)
+
+
+def _rx(config: Config, bonds: tuple[BondSpec, ...]) -> tuple[tuple[str, RxMode], ...]:
+    chosen = dict(config.interface.rx_links)
+    names = dict.fromkeys(path.key.ifname for bond in bonds for path in bond.paths)
+    return tuple((name, chosen.get(name, config.interface.rx)) for name in names)
+
+
+def compute(
+    config: Config,
+    inventory: Inventory,
+    *,
+    block: int,
+    indices: dict[str, int] | None = None,
+    numbers: dict[str, dict[PathKey, int]] | None = None,
+) -> Layout:
+    """The layout of `config` on a host like `inventory`.
+
+    `block` is how many paths a bond may have; `indices` (peer id -> bond index)
+    and `numbers` (peer id -> path numbers) say what is already in place.
+    """
+    taken = dict(indices or {})
+    free = (index for index in range(len(config.peers) + len(taken)) if index not in taken.values())
+    bonds: list[BondSpec] = []
+    for peer in config.peers:
+        index = taken[peer.id] if peer.id in taken else next(free)
+        wanted = wanted_paths(peer, inventory, config.interface.name)
+        paths = number_paths(wanted, (numbers or {}).get(peer.id, {}), block)
+        bonds.append(BondSpec(index, peer, paths))
+    done = tuple(bonds)
+    return Layout(
+        name=config.interface.name,
+        port=config.node.port,
+        mtu=_mtu(config, done),
+        addresses=config.interface.addresses,
+        routes=tuple(dict.fromkeys(prefix for peer in config.peers for prefix in peer.allowed)),
+        bonds=done,
+        rx=_rx(config, done),
+    )
+
+
+def block_size(config: Config, inventory: Inventory) -> int:
+    """Paths to reserve per bond: a power of two with room to double, 8..128."""
+    most = max((len(wanted_paths(peer, inventory, config.interface.name)) for peer in config.peers), default=0)
+    block = 8
+    while block < 2 * most and block < 128:
+        block *= 2
+    return block

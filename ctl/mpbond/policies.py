@@ -1,0 +1,189 @@
+"""Who carries traffic, who takes over: the policies as pure functions.
+
+Each takes the bond's paths as they are now and returns an `Assignment`, which
+the controller writes into the kernel's maps: the order in which paths take over,
+and, for the balance policies, the shares of the slot table. The kernel follows
+it packet by packet, whether or not a controller is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mpbond.config.model import BasePolicy, LinkMode, Policy, SelectMethod
+
+# A path is better, for `optimize`, if its score is higher by more than a tenth
+# in two periods running (semantics, section 3).
+OPTIMIZE_MARGIN = 1.10
+OPTIMIZE_PERIODS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PathView:
+    """One path as a policy sees it. `index` is its place in the path map."""
+
+    index: int
+    ifname: str
+    version: int
+    mode: LinkMode
+    ipv_pref: int
+    eligible: bool
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """`order`: eligible paths, best first, non-spares leading (`preferred` many).
+
+    `shares`: path index -> share of the flows; empty where one path takes all.
+    `active`: the path that takes all, None where flows are spread.
+    """
+
+    order: tuple[int, ...]
+    preferred: int
+    shares: dict[int, float] = field(default_factory=dict)
+    active: int | None = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a policy remembers between periods: how long a challenger has led."""
+
+    challenger: int | None = None
+    periods: int = 0
+
+
+def usable(paths: Sequence[PathView]) -> list[PathView]:
+    """Eligible paths after ipvPref: 46 and 64 keep a link's other family back
+    while the first has an eligible path."""
+    eligible = [path for path in paths if path.eligible]
+    first = {46: 4, 64: 6}
+
+    def kept(path: PathView) -> bool:
+        version = first.get(path.ipv_pref)
+        if version is None or path.version == version:
+            return True
+        return not any(other.ifname == path.ifname and other.version == version for other in eligible)
+
+    return [path for path in eligible if kept(path)]
+
+
+def _by_score(paths: Sequence[PathView]) -> list[PathView]:
+    return sorted(paths, key=lambda path: (-path.score, path.index))
+
+
+def _links_in_turn(paths: Sequence[PathView]) -> list[PathView]:
+    """One path of each link, then the second of each, and so on: paths that fail
+    together stand apart, so whoever asks down the list soon meets another link."""
+    rank: dict[str, int] = {}
+    keyed: list[tuple[int, PathView]] = []
+    for path in paths:
+        rank[path.ifname] = rank.get(path.ifname, -1) + 1
+        keyed.append((rank[path.ifname], path))
+    return [path for _, path in sorted(keyed, key=lambda item: item[0])]
+
+
+def _chain(policy: Policy, ifname: str) -> list[str]:
+    """The links named by failoverTo, from the one after `ifname` on."""
+    following = {rule.ifname: rule.failover_to for rule in policy.links}
+    chain: list[str] = []
+    current = following.get(ifname)
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = following.get(current)
+    return chain
+
+
+def _succession(policy: Policy, paths: Sequence[PathView], ifname: str) -> list[PathView]:
+    """Who follows when `ifname` fails: its failoverTo chain, the other non-spares
+    by score, then the spares."""
+    chain = _chain(policy, ifname)
+    named = [path for name in chain for path in _by_score(paths) if path.ifname == name]
+    rest = [path for path in paths if path.ifname not in chain]
+    normal = _links_in_turn(_by_score([path for path in rest if path.mode is LinkMode.PRIMARY]))
+    spares = _links_in_turn(_by_score([path for path in rest if path.mode is LinkMode.SPARE]))
+    return named + normal + spares
+
+
+def _optimized(active: PathView, paths: Sequence[PathView], memory: Memory) -> PathView:
+    normal = [path for path in paths if path.mode is LinkMode.PRIMARY] or list(paths)
+    best = _by_score(normal)[0]
+    if active.mode is LinkMode.SPARE and best.mode is LinkMode.PRIMARY:
+        return best
+    if best.index == active.index or best.score <= active.score * OPTIMIZE_MARGIN:
+        memory.challenger, memory.periods = None, 0
+        return active
+    memory.periods = memory.periods + 1 if memory.challenger == best.index else 1
+    memory.challenger = best.index
+    if memory.periods < OPTIMIZE_PERIODS:
+        return active
+    memory.challenger, memory.periods = None, 0
+    return best
+
+
+def _reselect(policy: Policy, active: PathView, paths: Sequence[PathView], memory: Memory) -> PathView:
+    """The active path is fine: does another take its place all the same?"""
+    primaries = _by_score([path for path in paths if path.ifname == policy.primary])
+    method = policy.link_select_method
+    if method is SelectMethod.OPTIMIZE:
+        return _optimized(active, paths, memory)
+    if not primaries or active.ifname == policy.primary or method is SelectMethod.FAILURE:
+        return active
+    if method is SelectMethod.BETTER and primaries[0].score <= active.score:
+        return active
+    return primaries[0]
+
+
+def _first_active(policy: Policy, paths: Sequence[PathView], failed_link: str | None) -> PathView:
+    primaries = _by_score([path for path in paths if path.ifname == policy.primary])
+    if failed_link is not None:
+        return _succession(policy, paths, failed_link)[0]
+    if primaries:
+        return primaries[0]
+    if policy.primary is not None:
+        return _succession(policy, paths, policy.primary)[0]
+    normal = [path for path in paths if path.mode is LinkMode.PRIMARY]
+    return _by_score(normal or paths)[0]
+
+
+def active_backup(policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory) -> Assignment:
+    """All data on one path. `active` is the path in use, eligible or not."""
+    now = usable(paths)
+    if not now:
+        return Assignment((), 0)
+    in_use = next((path for path in now if path.index == active), None)
+    before = next((path.ifname for path in paths if path.index == active), None)
+    if in_use is not None:
+        chosen = _reselect(policy, in_use, now, memory)
+    else:
+        chosen = _first_active(policy, now, before)
+    others = [path for path in now if path.index != chosen.index]
+    order = [chosen, *_succession(policy, others, chosen.ifname)]
+    preferred = sum(path.mode is LinkMode.PRIMARY for path in order)
+    return Assignment(tuple(path.index for path in order), preferred, {}, chosen.index)
+
+
+def balance_xor(policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory) -> Assignment:
+    """Every link the same share of the flows, a link's paths an equal part each."""
+    now = usable(paths)
+    normal = [path for path in now if path.mode is LinkMode.PRIMARY]
+    spares = [path for path in now if path.mode is LinkMode.SPARE]
+    carrying = normal or spares
+    on_link = {path.ifname: sum(other.ifname == path.ifname for other in carrying) for path in carrying}
+    order = _links_in_turn(normal) + _links_in_turn(spares)
+    return Assignment(
+        tuple(path.index for path in order),
+        len(normal),
+        {path.index: 1.0 / on_link[path.ifname] for path in carrying},
+    )
+
+
+Assign = Callable[[Policy, Sequence[PathView], int | None, Memory], Assignment]
+
+# The policies this version runs; `up` refuses the others by name.
+ASSIGN: dict[BasePolicy, Assign] = {
+    BasePolicy.ACTIVE_BACKUP: active_backup,
+    BasePolicy.NONE: active_backup,
+    BasePolicy.BALANCE_XOR: balance_xor,
+}

@@ -1,0 +1,51 @@
+"""The outer header of a path, ready made: what tx copies in front of a packet. Pure.
+
+The layout is bpf/wire.h's; lengths, TOS and the IPv4 checksum are left for tx.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from mpbond.config.model import Address
+
+VERSION = 1
+HEADER_LEN = 16
+PROBE_LEN = 40
+TYPE_DATA, TYPE_PROBE, TYPE_ANSWER = 0, 1, 2
+
+_DONT_FRAGMENT = 0x4000
+_TTL = 64
+_UDP = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """`checksum`: the IPv4 header's 16-bit words in memory order, summed."""
+
+    header: bytes
+    checksum: int
+
+
+def bond_header(session: bytes, path_number: int, *, kind: int = TYPE_DATA, sequence: int = 0) -> bytes:
+    return struct.pack("!BBHI8s", VERSION << 4 | kind, 0, path_number, sequence, session)
+
+
+def template(local: Address, remote: Address, ports: tuple[int, int], session: bytes, number: int) -> Template:
+    """IP + UDP + bond header from `local` to `remote`; `ports` = (source, destination).
+
+    UDP goes without a checksum, over IPv6 too (RFC 6936: the inner packet has
+    its own, and a tunnel end that checks the session number is robust).
+    """
+    udp = struct.pack("!HHHH", *ports, 0, 0) + bond_header(session, number)
+    if isinstance(local, IPv4Address) and isinstance(remote, IPv4Address):
+        ip = struct.pack(
+            "!BBHHHBBH4s4s", 0x45, 0, 0, 0, _DONT_FRAGMENT, _TTL, _UDP, 0, local.packed, remote.packed
+        )
+        return Template(ip + udp, sum(struct.unpack("=10H", ip)))
+    if isinstance(local, IPv6Address) and isinstance(remote, IPv6Address):
+        ip = struct.pack("!IHBB16s16s", 6 << 28, 0, _UDP, _TTL, local.packed, remote.packed)
+        return Template(ip + udp, 0)
+    raise ValueError(f"{local} and {remote} are of different families")
