@@ -82,7 +82,7 @@ struct mpb_bond {
 	__u16 order[MPB_MAX_BOND_PATHS]; /* who takes over, best first */
 };
 
-/* One per peer, written by the programs. `clock_ns` runs only while probing
+/* One per peer, written by the programs but for `failovers`. `clock_ns` runs only while probing
  * goes on, so a stalled controller ages no path: see liveness.h. */
 struct mpb_bond_live {
 	__u64 clock_ns;
@@ -91,7 +91,7 @@ struct mpb_bond_live {
 	__u64 freshest_ns;    /* the newest proof of any path, in clock_ns */
 	__u64 last_alive_path; /* the path of that proof */
 	__u64 active_path;     /* what active-backup used last; MPB_NO_PATH at first */
-	__u64 failovers;       /* changes of active_path, by tx */
+	__u64 failovers;       /* by the controller: outlives it here */
 	__u64 pad;
 };
 

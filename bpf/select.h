@@ -117,16 +117,11 @@ static __always_inline void remember_flow(struct bond_view *view, __u64 *hash, _
 	flow_put(hash, &fresh);
 }
 
-/* active-backup keeps count of its changes, whoever is watching. */
+/* What active-backup really uses, for listings and for a controller to come. */
 static __always_inline void note_active(struct bond_view *view, __u32 chosen)
 {
-	__u64 before;
-
-	if (chosen == view->live->active_path)
-		return;
-	before = __sync_lock_test_and_set(&view->live->active_path, chosen);
-	if (before != chosen && before != MPB_NO_PATH)
-		__sync_fetch_and_add(&view->live->failovers, 1);
+	if (view->live->active_path != chosen)
+		view->live->active_path = chosen;
 }
 
 static __always_inline __u32 select_path(struct bond_view *view, struct inner *in)

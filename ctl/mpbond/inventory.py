@@ -67,6 +67,8 @@ class Inventory:
         usable = [
             route
             for route in self.routes
-            if route.ifindex == ifindex and route.prefix.version == address.version and address in route.prefix
+            if route.ifindex == ifindex
+            and route.prefix.version == address.version
+            and address in route.prefix
         ]
         return min(usable, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)

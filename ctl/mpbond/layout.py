@@ -117,8 +117,7 @@ def local_addresses(inventory: Inventory, link: Link, route: Route, remote: Addr
         return near
     if route.source is not None:
         return [route.source]
-    scoped = [address.ip for address in addresses if address.ip.is_link_local == remote.is_link_local]
-    return scoped
+    return [address.ip for address in addresses if address.ip.is_link_local == remote.is_link_local]
 
 
 def _path(
@@ -173,6 +172,20 @@ def number_paths(wanted: list[PathSpec], numbers: dict[PathKey, int], block: int
     return tuple(sorted(numbered, key=lambda spec: spec.number))
 
 
+def _kept_paths(peer: Peer, before: tuple[PathSpec, ...], inventory: Inventory) -> list[PathSpec]:
+    """Paths of links that are there but down: the kernel forgets their routes and
+    IPv6 addresses, we do not."""
+    remotes = {(endpoint.address, endpoint.port) for endpoint in peer.endpoints}
+    kept: list[PathSpec] = []
+    for spec in before:
+        link = inventory.links.get(spec.ifindex)
+        if link is None or link.name != spec.key.ifname or link.up:
+            continue
+        if (spec.key.remote, spec.key.port) in remotes:
+            kept.append(replace(spec, link_up=False))
+    return kept
+
+
 def _mtu(config: Config, bonds: tuple[BondSpec, ...]) -> int:
     if config.interface.mtu is not None:
         return config.interface.mtu
@@ -189,27 +202,40 @@ def _rx(config: Config, bonds: tuple[BondSpec, ...]) -> tuple[tuple[str, RxMode]
     return tuple((name, chosen.get(name, config.interface.rx)) for name in names)
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What is in place already, by peer id: the bond's index, its paths."""
+
+    index: int
+    paths: tuple[PathSpec, ...]
+
+
+def _bond(
+    peer: Peer, inventory: Inventory, own: str, index: int, before: Placement | None, block: int
+) -> BondSpec:
+    wanted = {spec.key: spec for spec in wanted_paths(peer, inventory, own)}
+    earlier = before.paths if before else ()
+    for spec in _kept_paths(peer, earlier, inventory):
+        wanted.setdefault(spec.key, spec)
+    numbers = {spec.key: spec.number for spec in earlier}
+    return BondSpec(index, peer, number_paths(list(wanted.values()), numbers, block))
+
+
 def compute(
-    config: Config,
-    inventory: Inventory,
-    *,
-    block: int,
-    indices: dict[str, int] | None = None,
-    numbers: dict[str, dict[PathKey, int]] | None = None,
+    config: Config, inventory: Inventory, *, block: int, placed: dict[str, Placement] | None = None
 ) -> Layout:
     """The layout of `config` on a host like `inventory`.
 
-    `block` is how many paths a bond may have; `indices` (peer id -> bond index)
-    and `numbers` (peer id -> path numbers) say what is already in place.
+    `block` is how many paths a bond may have; `placed` says what stays where it is.
     """
-    taken = dict(indices or {})
-    free = (index for index in range(len(config.peers) + len(taken)) if index not in taken.values())
+    here = placed or {}
+    taken = {placement.index for placement in here.values()}
+    free = (index for index in range(len(config.peers) + len(taken)) if index not in taken)
     bonds: list[BondSpec] = []
     for peer in config.peers:
-        index = taken[peer.id] if peer.id in taken else next(free)
-        wanted = wanted_paths(peer, inventory, config.interface.name)
-        paths = number_paths(wanted, (numbers or {}).get(peer.id, {}), block)
-        bonds.append(BondSpec(index, peer, paths))
+        before = here.get(peer.id)
+        index = before.index if before else next(free)
+        bonds.append(_bond(peer, inventory, config.interface.name, index, before, block))
     done = tuple(bonds)
     return Layout(
         name=config.interface.name,
@@ -224,7 +250,9 @@ def compute(
 
 def block_size(config: Config, inventory: Inventory) -> int:
     """Paths to reserve per bond: a power of two with room to double, 8..128."""
-    most = max((len(wanted_paths(peer, inventory, config.interface.name)) for peer in config.peers), default=0)
+    most = max(
+        (len(wanted_paths(peer, inventory, config.interface.name)) for peer in config.peers), default=0
+    )
     block = 8
     while block < 2 * most and block < 128:
         block *= 2

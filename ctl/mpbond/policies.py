@@ -147,7 +147,9 @@ def _first_active(policy: Policy, paths: Sequence[PathView], failed_link: str | 
     return _by_score(normal or paths)[0]
 
 
-def active_backup(policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory) -> Assignment:
+def active_backup(
+    policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory
+) -> Assignment:
     """All data on one path. `active` is the path in use, eligible or not."""
     now = usable(paths)
     if not now:

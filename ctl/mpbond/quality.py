@@ -25,7 +25,7 @@ class Measurement:
     per: float | None = None
 
 
-def measure_rtt(samples_ns: np.ndarray, count: int) -> Measurement:  # type: ignore[type-arg]
+def measure_rtt(samples_ns: np.ndarray, count: int) -> Measurement:
     """From the ring of the last round trips; `count` = samples ever taken."""
     taken = samples_ns[: min(count, len(samples_ns))].astype(np.float64) / 2e6
     if len(taken) == 0:

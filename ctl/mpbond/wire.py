@@ -33,7 +33,9 @@ def bond_header(session: bytes, path_number: int, *, kind: int = TYPE_DATA, sequ
     return struct.pack("!BBHI8s", VERSION << 4 | kind, 0, path_number, sequence, session)
 
 
-def template(local: Address, remote: Address, ports: tuple[int, int], session: bytes, number: int) -> Template:
+def template(
+    local: Address, remote: Address, ports: tuple[int, int], session: bytes, number: int
+) -> Template:
     """IP + UDP + bond header from `local` to `remote`; `ports` = (source, destination).
 
     UDP goes without a checksum, over IPv6 too (RFC 6936: the inner packet has

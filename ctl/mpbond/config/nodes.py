@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import yaml
 
-from mpbond.config.quote import join, quote
+from mpbond.config.quote import join, printable, quote
 from mpbond.errors import ConfigError, Problem
 
 MAX_BYTES = 1 << 20
@@ -230,7 +230,7 @@ class _Builder:
 
     def _refuse_syntax(self, error: yaml.MarkedYAMLError) -> NoReturn:
         mark = error.problem_mark or error.context_mark
-        what = quote(error.problem or error.context or "syntax error", limit=120)[1:-1]
+        what = printable(error.problem or error.context or "syntax error", limit=120)
         tab = "\\t" in what
         advice = "indent with spaces, not tabs" if tab else ""
         line = self._clamp(mark.line) if mark else 0

@@ -9,11 +9,15 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BARE_VALUE = re.compile(r"[A-Za-z0-9_.:/+-]{1,48}")
 
 
-def quote(text: str, limit: int = 48) -> str:
-    """In double quotes, with whatever does not print escaped."""
+def printable(text: str, limit: int) -> str:
+    """Cut to `limit` characters, with whatever does not print escaped."""
     shown = text if len(text) <= limit else text[:limit] + "..."
-    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-    return '"' + "".join(escaped) + '"'
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def quote(text: str, limit: int = 48) -> str:
+    """In double quotes, so that spaces, quotes and escapes show for what they are."""
+    return '"' + printable(text.replace("\\", r"\\").replace('"', r"\""), limit) + '"'
 
 
 def bare(text: str) -> str:

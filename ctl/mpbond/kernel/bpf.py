@@ -109,7 +109,14 @@ class TestRun:
 
 
 # The leading fields of struct __sk_buff that a test run takes, with offsets.
-_SKB_FIELDS = {"mark": 8, "priority": 32, "ingress_ifindex": 36, "ifindex": 40, "gso_segs": 164, "gso_size": 176}
+_SKB_FIELDS = {
+    "mark": 8,
+    "priority": 32,
+    "ingress_ifindex": 36,
+    "ifindex": 40,
+    "gso_segs": 164,
+    "gso_size": 176,
+}
 _SKB_SIZE = 192
 
 
@@ -176,7 +183,9 @@ class Map:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         info = _info(fd, 88)
-        self.type, self.id, self.key_size, self.value_size, self.max_entries = struct.unpack_from("=IIIII", info)
+        self.type, self.id, self.key_size, self.value_size, self.max_entries = struct.unpack_from(
+            "=IIIII", info
+        )
         self.name = info[24:40].split(b"\0")[0].decode()
 
     @classmethod
@@ -186,7 +195,9 @@ class Map:
     def _call(self, command: int, key: bytes, value: Any, flags: int = 0) -> int:
         key_buffer = ctypes.create_string_buffer(key, len(key))
         pointer = _address(value) if value is not None else 0
-        return _bpf(command, struct.pack("=IIQQQ", self.fd, 0, _address(key_buffer), pointer, flags).ljust(64, b"\0"))
+        return _bpf(
+            command, struct.pack("=IIQQQ", self.fd, 0, _address(key_buffer), pointer, flags).ljust(64, b"\0")
+        )
 
     def get(self, key: bytes) -> bytes | None:
         value = ctypes.create_string_buffer(self.value_size)
@@ -212,7 +223,7 @@ class Map:
             if error.errno != errno.ENOENT:
                 raise KernelError(f"deleting from map {self.name}", error.errno or 0) from error
 
-    def keys(self) -> list[bytes]:
+    def all_keys(self) -> list[bytes]:
         """All keys as of now; entries that go meanwhile may be missing."""
         found: list[bytes] = []
         following = ctypes.create_string_buffer(self.key_size)
@@ -268,8 +279,12 @@ class Map:
         """An mmap-able array as a writable numpy array: no system call per access."""
         stride = (self.value_size + 7) // 8 * 8
         if dtype.itemsize != stride:
-            raise KernelError(f"mapping {self.name}: values of {stride} bytes", errno.EINVAL, str(dtype.itemsize))
-        region = mmap.mmap(self.fd, stride * self.max_entries, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            raise KernelError(
+                f"mapping {self.name}: values of {stride} bytes", errno.EINVAL, str(dtype.itemsize)
+            )
+        region = mmap.mmap(
+            self.fd, stride * self.max_entries, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
+        )
         return np.frombuffer(region, dtype=dtype)
 
     def close(self) -> None:

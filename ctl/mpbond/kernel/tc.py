@@ -60,8 +60,13 @@ def ensure_clsact(ipr: IPRoute, ifindex: int) -> None:
             raise KernelError("adding the clsact qdisc", error.code) from error
 
 
-def attach(ipr: IPRoute, ifindex: int, parent: int, prio: int, fd: int, bond: str) -> None:
-    """Adds the program, or replaces ours at the same place in one step."""
+def attach(
+    ipr: IPRoute, ifindex: int, parent: int, prio: int, fd: int, bond: str, protocol: int = _ETH_P_ALL
+) -> None:
+    """Adds the program, or replaces ours at the same place in one step.
+
+    `protocol` is an ethertype: packets of others never reach the program.
+    """
     try:
         ipr.tc(
             "replace-filter",
@@ -70,7 +75,7 @@ def attach(ipr: IPRoute, ifindex: int, parent: int, prio: int, fd: int, bond: st
             handle=1,
             parent=parent,
             prio=prio,
-            protocol=_ETH_P_ALL,
+            protocol=protocol,
             fd=fd,
             name=filter_name(bond),
             direct_action=True,

@@ -1,0 +1,207 @@
+"""The controller: keeps the kernel's maps as configuration, host and paths want them.
+
+Three threads call it, one lock orders them: the loop (tick), the netlink watcher
+(a link went, something changed), the control socket (snapshot). It reads a clock
+nowhere; `now_ns` comes in.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from pyroute2 import IPRoute
+
+from mpbond import abi, layout, plan
+from mpbond.config.model import Config
+from mpbond.controller import reading
+from mpbond.controller.apply import Applier
+from mpbond.controller.bond import BondState
+from mpbond.controller.prober import Prober
+from mpbond.kernel.dataplane import Dataplane
+from mpbond.kernel.links import read_inventory
+from mpbond.layout import Layout, Placement
+from mpbond.quality import score
+from mpbond.sessions import SessionPair
+from mpbond.snapshot import Snapshot
+from mpbond.weights import fill_slots
+
+Say = Callable[[str], None]
+
+
+class Controller:
+    """Owns one bond interface. `installed` is what the kernel has already."""
+
+    def __init__(
+        self,
+        config: Config,
+        plane: Dataplane,
+        ipr: IPRoute,
+        sessions: dict[str, SessionPair],
+        *,
+        installed: Layout | None,
+        say: Say,
+    ) -> None:
+        self.config = config
+        self.plane = plane
+        self.lock = threading.RLock()
+        self.layout: Layout | None = installed
+        self.say = say
+        self._ipr = ipr
+        self._applier = Applier(ipr, plane, config.interface.name, config.node.port, sessions)
+        self._prober = Prober(plane)
+        self._bonds: dict[int, BondState] = {}
+        self._paths = np.zeros(0, np.int64)
+        self._alive = np.zeros(0, bool)
+        self.adopted = installed is not None
+        self._started_ns = 0
+
+    # ---- what the host is like ------------------------------------------------
+
+    def reconcile(self, now_ns: int) -> None:
+        """Reads the host, and changes whatever its bonds want changed."""
+        inventory = read_inventory(self._ipr)
+        with self.lock:
+            placed = (
+                {bond.peer.id: Placement(bond.index, bond.paths) for bond in self.layout.bonds}
+                if (self.layout)
+                else {}
+            )
+            after = layout.compute(self.config, inventory, block=self.plane.block, placed=placed)
+            steps = plan.plan(after, self.layout)
+            self._applier.run(steps, inventory, self.say)
+            self.layout = after
+            self._follow(after)
+            self._evaluate(now_ns, everything=bool(steps))
+
+    def _follow(self, after: Layout) -> None:
+        """Bond states, prober and arrays for the new layout."""
+        adopting = self.adopted and not self._bonds
+        states: dict[int, BondState] = {}
+        for spec in after.bonds:
+            state = self._bonds.get(spec.index) or BondState(spec, self.plane.block)
+            state.respec(spec)
+            states[spec.index] = state
+            if adopting:
+                self._adopt_state(state)
+        self._bonds = states
+        self._paths = np.array(sorted(index for state in states.values() for index in state.health), np.int64)
+        self._alive = np.zeros(len(self._paths), bool)
+        self._prober.set_paths(
+            [int(index) for index in self._paths],
+            {index: state.spec.policy.failover_interval_ms for index, state in states.items()},
+        )
+
+    def _adopt_state(self, state: BondState) -> None:
+        """Goes on where the earlier controller stopped. A path that the kernel left
+        meanwhile by itself counts as a failover."""
+        bond = self.plane.bonds[state.spec.index]
+        live = self.plane.bonds_live[state.spec.index]
+        flags = self.plane.paths["flags"]
+        eligible = {index for index in state.health if int(flags[index]) & abi.PathFlag.ELIGIBLE}
+        first = int(bond["order"][0])
+        used = int(live["active_path"])
+        moved = used not in (abi.NO_PATH, first) and bond["policy"] == abi.PolicyCode.ACTIVE_BACKUP
+        state.adopt(eligible, first, int(live["failovers"]) + int(moved))
+
+    def link_changed(self, ifindex: int, up: bool, now_ns: int) -> None:
+        """A link lost or got its carrier: said to the kernel at once."""
+        with self.lock:
+            ours = [int(index) for index in self._paths if int(self.plane.paths["ifindex"][index]) == ifindex]
+            for index in ours:
+                self.plane.set_path_flag(index, abi.PathFlag.LINK_UP, up)
+                if not up:
+                    self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, False)
+            if ours:
+                self._evaluate(now_ns)
+
+    # ---- the loop's calls -------------------------------------------------------
+
+    def tick(self, now_ns: int) -> None:
+        """Probes what is due and acts on what the kernel has found out."""
+        with self.lock:
+            self._prober.tick(now_ns)
+            self._evaluate(now_ns)
+
+    def next_due_ns(self, otherwise_ns: int) -> int:
+        with self.lock:
+            return self._prober.next_due_ns(otherwise_ns)
+
+    def slow_tick(self, now_ns: int) -> None:
+        """Scores, head start of slow paths, and policies that go by quality."""
+        with self.lock:
+            for state in self._bonds.values():
+                self._measure(state)
+                self._assign(state)
+
+    def _measure(self, state: BondState) -> None:
+        rtt_max_ms = 0.0
+        for index in state.health:
+            measured = reading.measurement(self.plane, index)
+            state.scores[index] = score(measured, state.spec.policy.link_quality)
+            if measured.latency_ms is not None and measured.pdv_ms is not None:
+                rtt_max_ms = max(rtt_max_ms, 2 * (measured.latency_ms + 4 * measured.pdv_ms))
+        self.plane.bonds[state.spec.index]["rtt_max_ns"] = int(rtt_max_ms * 1e6)
+
+    def _evaluate(self, now_ns: int, *, everything: bool = False) -> None:
+        """Health from proofs. Costs a few array operations while nothing changes."""
+        alive = reading.alive_mask(self.plane, self._paths)
+        waiting = any(state.waiting() for state in self._bonds.values())
+        if not everything and not waiting and np.array_equal(alive, self._alive):
+            return
+        self._alive = alive
+        touched: set[int] = set()
+        for index, is_alive in zip(self._paths.tolist(), alive.tolist(), strict=True):
+            state = self._bonds[index // self.plane.block]
+            if state.observe(index, is_alive, now_ns):
+                touched.add(state.spec.index)
+                self._say_health(state, index)
+            self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
+        for bond in self._bonds if everything else touched:
+            self._assign(self._bonds[bond])
+
+    def _say_health(self, state: BondState, index: int) -> None:
+        path = next(path for path in state.spec.paths if state.index_of(path) == index)
+        word = "up" if state.health[index].eligible else "down"
+        self.say(f"{state.spec.peer.id}: path {path.number} ({path.key.ifname} -> {path.key.remote}) {word}")
+
+    def _assign(self, state: BondState) -> None:
+        """Writes what the policy says, where it says something new."""
+        before, before_active = state.assignment, state.active
+        after = state.assign()
+        bond = state.spec.index
+        self.plane.bonds_live[bond]["failovers"] = state.failovers
+        if after != before:
+            self.plane.set_order(bond, after.order, after.preferred)
+        if after.shares and after.shares != before.shares:
+            current = self.plane.slots(bond)
+            table = fill_slots(current, after.shares)
+            if table != current:
+                self.plane.set_slots(bond, table)
+        if state.active != before_active and state.active is not None:
+            self.say(f"{state.spec.peer.id}: path {state.active % self.plane.block} is active")
+
+    # ---- readings -----------------------------------------------------------------
+
+    def snapshot(self, now_ns: int) -> Snapshot:
+        with self.lock:
+            if not self._started_ns:
+                self._started_ns = now_ns
+            flows = self.plane.flow_counts(reading.FLOW_SEEN_S, now_ns)
+            bonds = tuple(
+                reading.bond_snapshot(self.plane, state, flows, self._applier.xdp, now_ns)
+                for state in self._bonds.values()
+            )
+            return Snapshot(
+                interface=self.config.interface.name,
+                node=self.config.node.id,
+                pid=os.getpid(),
+                adopted=self.adopted,
+                uptime_s=round((now_ns - self._started_ns) / 1e9, 1),
+                tickLateMs=round(self._prober.late_ns / 1e6, 3),
+                bonds=bonds,
+                reasons=self.plane.reason_counts(),
+                notes=tuple(self._applier.notes),
+            )

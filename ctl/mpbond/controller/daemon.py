@@ -1,0 +1,197 @@
+"""`mpbond run`: sets a bond up or adopts it, then loops until told to stop.
+
+The only place that reads the clock, waits, and handles signals.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from mpbond import layout, sessions
+from mpbond.config.model import Config
+from mpbond.controller import adopt
+from mpbond.controller.controller import Controller
+from mpbond.controller.socket import ControlServer
+from mpbond.errors import BondError
+from mpbond.kernel import registry
+from mpbond.kernel.dataplane import Dataplane, Sizes, check_sizes
+from mpbond.kernel.links import read_inventory
+from mpbond.kernel.watch import LinkEvent, Watch
+from mpbond.rundir import Lock, RunDir
+from mpbond.supported import refuse_unsupported
+
+SLOW_TICK_NS = 500_000_000
+# Python hands the interpreter over after 5 ms by default: as long as a whole
+# probe interval may be.
+_SWITCH_INTERVAL_S = 0.0005
+_NICE = -10
+
+Say = Callable[[str], None]
+
+
+def load_sessions(config: Config) -> dict[str, sessions.SessionPair]:
+    """Peer id -> session pair. Raises BondError where a key file cannot be used."""
+    return {
+        peer.id: sessions.derive(_key(peer.key, peer.key_file), config.node.id, peer.id)
+        for peer in config.peers
+    }
+
+
+def _key(key: bytes | None, key_file: str | None) -> bytes:
+    if key is not None:
+        return key
+    assert key_file is not None  # validated: exactly one is given, public keys are refused
+    try:
+        return sessions.parse_key(Path(key_file).read_text())
+    except OSError as error:
+        raise BondError(f"key file {key_file}: {error.strerror}; `mpbond keygen` makes one") from error
+    except ValueError as error:
+        raise BondError(
+            f"key file {key_file}: found {error}, wanted 32 bytes as base64 or hex; `mpbond keygen` makes one"
+        ) from error
+
+
+def sizes_for(config: Config, block: int) -> Sizes:
+    """Room to double: what a changed file adds must not need new maps."""
+    bonds = 16
+    while bonds < 2 * len(config.peers):
+        bonds *= 2
+    prefixes = 2 * sum(len(peer.allowed) for peer in config.peers)
+    sizes = Sizes(bonds=bonds, block=block, flows=config.interface.flows, prefixes=max(1024, prefixes))
+    check_sizes(sizes)
+    return sizes
+
+
+def make_controller(config: Config, ipr: IPRoute, say: Say) -> Controller:
+    """Adopts the running data plane where it fits, else makes a new one."""
+    refuse_unsupported(config)
+    pairs = load_sessions(config)
+    name = config.interface.name
+    if registry.is_foreign(ipr, name):
+        raise BondError(
+            f"an interface {name} (or {name}-tx) exists that is not mpbond's: choose another name"
+        )
+    inventory = read_inventory(ipr)
+    block = layout.block_size(config, inventory)
+    plane = adopt.find(ipr, name)
+    if plane is not None and adopt.fits(plane, config, block):
+        say(f"adopting {name}: its programs and maps run on")
+        installed = adopt.installed(plane, config, inventory, ipr, pairs)
+        return Controller(config, plane, ipr, pairs, installed=installed, say=say)
+    if plane is not None:
+        plane.close()
+    for left in registry.remove(ipr, name):
+        say(f"removed an earlier {left.what} on {left.ifname}")
+    plane = Dataplane.create(sizes_for(config, block))
+    return Controller(config, plane, ipr, pairs, installed=None, say=say)
+
+
+class Daemon:
+    """The loop around a controller. `ready` is called once packets can flow."""
+
+    def __init__(self, config: Config, run_dir: RunDir, say: Say) -> None:
+        self._config = config
+        self._run_dir = run_dir
+        self._say = say
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK)
+        self._stopping = threading.Event()
+        self._keep = False
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Returns after a stop; the bond is down then unless `keep` was asked for."""
+        name = self._config.interface.name
+        lock = Lock(self._run_dir, name)
+        with IPRoute() as ipr:
+            controller = make_controller(self._config, ipr, self._say)
+            try:
+                controller.reconcile(time.monotonic_ns())
+            except BaseException:
+                if not controller.adopted:
+                    registry.remove(ipr, name)
+                raise
+            watch = Watch()
+            server = ControlServer(self._run_dir.socket(name), self._handlers(controller))
+            watcher = threading.Thread(
+                target=self._watch, args=(watch, controller), name="netlink", daemon=True
+            )
+            watcher.start()
+            self._quicken()
+            ready()
+            self._loop(controller)
+            watch.stop()
+            watcher.join()
+            watch.close()
+            server.close()
+            if not self._keep:
+                for left in registry.remove(ipr, name):
+                    self._say(f"removed the {left.what} on {left.ifname}")
+        self._run_dir.remove(name)
+        lock.release()
+
+    def stop(self, *, keep: bool = False) -> None:
+        """From any thread or a signal handler."""
+        self._keep = keep
+        self._stopping.set()
+        os.eventfd_write(self._wake, 1)
+
+    def _handlers(self, controller: Controller) -> dict[str, Callable[[dict[str, object]], object]]:
+        def down(_: dict[str, object]) -> str:
+            self.stop()
+            return "stopping"
+
+        return {
+            "snapshot": lambda _: controller.snapshot(time.monotonic_ns()).as_json(),
+            "down": down,
+        }
+
+    def _quicken(self) -> None:
+        """A probe that is late is a failover that is late."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGINT, lambda *_: self.stop())
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        with suppress(OSError):
+            os.nice(_NICE)
+        gc.collect()
+        gc.freeze()
+
+    def _loop(self, controller: Controller) -> None:
+        slow_due_ns = time.monotonic_ns() + SLOW_TICK_NS
+        while not self._stopping.is_set():
+            now_ns = time.monotonic_ns()
+            controller.tick(now_ns)
+            if now_ns >= slow_due_ns:
+                controller.slow_tick(now_ns)
+                slow_due_ns = now_ns + SLOW_TICK_NS
+            wait_s = (controller.next_due_ns(slow_due_ns) - time.monotonic_ns()) / 1e9
+            if wait_s > 0 and select.select([self._wake], [], [], wait_s)[0]:
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._wake)
+
+    def _watch(self, watch: Watch, controller: Controller) -> None:
+        """Links at once; for anything else the host is read again, once the burst
+        of events that a change makes has passed."""
+        pending = False
+        while not self._stopping.is_set():
+            events = watch.events(0.02 if pending else None)
+            for event in events:
+                if isinstance(event, LinkEvent):
+                    controller.link_changed(event.ifindex, event.up, time.monotonic_ns())
+            if events:
+                pending = True
+            elif pending and not self._stopping.is_set():
+                pending = False
+                try:
+                    controller.reconcile(time.monotonic_ns())
+                except BondError as error:
+                    self._say(f"could not follow a change of the host: {error}")

@@ -1,0 +1,141 @@
+"""From maps and bond states to a Snapshot: the one place that reads counters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpbond import abi
+from mpbond.config.model import BasePolicy
+from mpbond.controller.bond import BondState
+from mpbond.health import State
+from mpbond.kernel.dataplane import Dataplane
+from mpbond.layout import PathSpec
+from mpbond.quality import Measurement, measure_rtt
+from mpbond.snapshot import BondSnapshot, PathSnapshot
+
+# A flow that sent nothing for this long is not counted as assigned.
+FLOW_SEEN_S = 60
+
+
+def measurement(plane: Dataplane, index: int) -> Measurement:
+    """What is known of a path that is alive; nothing of one that is silent."""
+    live = plane.paths_live[index]
+    return measure_rtt(live["rtt_ns"], int(live["rtt_count"]))
+
+
+def _age_ms(then_ns: int, now_ns: int) -> float | None:
+    return round((now_ns - then_ns) / 1e6, 3) if then_ns else None
+
+
+def _endpoint(path: PathSpec) -> str:
+    host = f"[{path.key.remote}]" if path.key.remote.version == 6 else str(path.key.remote)
+    return f"{host}:{path.key.port}"
+
+
+def path_snapshot(
+    plane: Dataplane, state: BondState, path: PathSpec, flows: dict[int, int], xdp: set[str], now_ns: int
+) -> PathSnapshot:
+    index = state.index_of(path)
+    stats: Any = plane.path_stats[index]
+    live: Any = plane.paths_live[index]
+    health = state.health[index]
+    alive = health.state is not State.DOWN
+    measured = measurement(plane, index) if alive else Measurement()
+    score = state.scores.get(index)
+    last_in_ns = max(int(stats["last_rx_ns"].max()), int(live["last_in_ns"]))
+    last_out_ns = max(int(stats["last_tx_ns"].max()), int(live["last_out_ns"]))
+    active = (
+        index == state.active if state.assignment.active is not None else index in state.assignment.shares
+    )
+    return PathSnapshot(
+        idx=path.number,
+        ifname=path.key.ifname,
+        localAddress=str(path.key.local),
+        address=_endpoint(path),
+        mode=path.mode.value,
+        state=health.state.value if path.link_up else "link down",
+        alive=alive,
+        eligible=health.eligible,
+        bonded=index in state.assignment.order,
+        active=active and health.eligible,
+        latencyMean=_rounded(measured.latency_ms),
+        latencyVariance=_rounded(measured.pdv_ms),
+        packetLossRatio=None,
+        packetErrorRatio=None,
+        capacity=path.capacity_mbit or None,
+        relativeQuality=_rounded(score) if alive else None,
+        allocation=_allocation(state, index),
+        txPackets=int(stats["tx_packets"].sum()),
+        txBytes=int(stats["tx_bytes"].sum()),
+        rxPackets=int(stats["rx_packets"].sum()),
+        rxBytes=int(stats["rx_bytes"].sum()),
+        lastInAge=_age_ms(last_in_ns, now_ns),
+        lastOutAge=_age_ms(last_out_ns, now_ns),
+        assignedFlowCount=flows.get(index, 0),
+        rx="xdp" if path.key.ifname in xdp else "tc",
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _allocation(state: BondState, index: int) -> float:
+    if state.assignment.active is not None:
+        return 1.0 if index == state.assignment.active else 0.0
+    total = sum(state.assignment.shares.values())
+    return round(state.assignment.shares.get(index, 0.0) / total, 4) if total else 0.0
+
+
+def bond_snapshot(
+    plane: Dataplane, state: BondState, flows: dict[int, int], xdp: set[str], now_ns: int
+) -> BondSnapshot:
+    spec, policy = state.spec, state.spec.policy
+    paths = tuple(path_snapshot(plane, state, path, flows, xdp, now_ns) for path in spec.paths)
+    active_backup = policy.base in (BasePolicy.ACTIVE_BACKUP, BasePolicy.NONE)
+    first = next((path.idx for path in paths if path.active), None)
+    return BondSnapshot(
+        address=spec.peer.id,
+        name=spec.peer.name,
+        bondingPolicyStr=policy.name,
+        basePolicy=policy.base.value,
+        linkSelectMethod=policy.link_select_method.value if active_backup else None,
+        failoverInterval=policy.failover_interval_ms,
+        upDelay=policy.up_delay_ms,
+        downDelay=policy.down_delay_ms,
+        packetsPerLink=policy.packets_per_link if policy.base is BasePolicy.BALANCE_RR else None,
+        numAliveLinks=len({path.ifname for path in paths if path.alive}),
+        numTotalLinks=len({path.ifname for path in paths}),
+        failoverEvents=state.failovers,
+        activePath=first if active_backup else None,
+        session=_session(plane, state, now_ns),
+        paths=paths,
+    )
+
+
+def _session(plane: Dataplane, state: BondState, now_ns: int) -> str:
+    """Has the peer been heard, with packets that passed their check, lately?"""
+    first = state.spec.index * plane.block
+    live = plane.paths_live[first : first + plane.block]
+    newest = int(np.max(live["last_in_ns"]))
+    if newest == 0:
+        return "no session"
+    patience_ns = 3 * state.spec.policy.failover_interval_ms * 1_000_000
+    return "up" if now_ns - newest <= patience_ns else "silent"
+
+
+def alive_mask(plane: Dataplane, paths: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which of these path indices have fresh proof and a link that is up: the
+    kernel's own rule (bpf/select.h), for many paths at once. A bond whose every
+    path is silent has none alive."""
+    bond = paths // plane.block
+    live, bonds = plane.bonds_live, plane.bonds
+    proof = plane.paths_live["proof_ns"][paths].astype(np.int64)
+    freshest = live["freshest_ns"][bond].astype(np.int64)
+    failover = bonds["failover_ns"][bond].astype(np.int64)
+    up = (plane.paths["flags"][paths] & int(abi.PathFlag.LINK_UP)) != 0
+    silence = live["clock_ns"][bond].astype(np.int64) - freshest
+    alive: np.ndarray[Any, Any] = up & (proof > 0) & (freshest - proof <= failover) & (silence <= failover)
+    return alive

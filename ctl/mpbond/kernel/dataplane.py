@@ -1,0 +1,319 @@
+"""The running programs and their maps: made, found again, written, read.
+
+Knows the maps' layout and nothing of policies. All writes to a path's or bond's
+entry go through here, so that one lock orders the controller's threads.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpbond import abi, sources
+from mpbond.config.model import Address, Network
+from mpbond.errors import KernelError
+from mpbond.kernel import bpf, build
+from mpbond.sessions import SessionPair
+from mpbond.wire import Template
+
+Array = np.ndarray[Any, Any]
+MAX_PATHS = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Entries of the maps. `block`: paths reserved per bond."""
+
+    bonds: int
+    block: int
+    flows: int
+    prefixes: int
+
+    def defines(self, cpus: int) -> dict[str, int]:
+        return {
+            "MPB_BONDS": self.bonds,
+            "MPB_PATHS": self.bonds * self.block,
+            "MPB_FLOWS": self.flows,
+            "MPB_PREFIXES": self.prefixes,
+            "MPB_CPUS": cpus,
+        }
+
+
+def possible_cpus() -> int:
+    """CPUs that may ever come up: the stride of per-CPU counters."""
+    ranges = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")
+    return max(int(part.split("-")[-1]) for part in ranges) + 1
+
+
+def _packed(address: Address) -> bytes:
+    return address.packed.ljust(16, b"\0")
+
+
+def _family(version: int) -> int:
+    return abi.AF_INET if version == 4 else abi.AF_INET6
+
+
+def prefix_key(prefix: Network) -> bytes:
+    key = np.zeros((), abi.PREFIX_KEY)
+    key["prefix_len"] = 32 + prefix.prefixlen
+    key["family"] = _family(prefix.version)
+    key["address"] = np.frombuffer(prefix.network_address.packed.ljust(16, b"\0"), np.uint8)
+    return key.tobytes()
+
+
+def remote_key(bond: int, ifindex: int, address: Address, port: int) -> bytes:
+    key = np.zeros((), abi.REMOTE_KEY)
+    key["bond"], key["ifindex"], key["port"] = bond, ifindex, port
+    key["family"] = _family(address.version)
+    key["address"] = np.frombuffer(_packed(address), np.uint8)
+    return key.tobytes()
+
+
+def local_key(address: Address) -> bytes:
+    key = np.zeros((), abi.LOCAL_KEY)
+    key["family"] = _family(address.version)
+    key["address"] = np.frombuffer(_packed(address), np.uint8)
+    return key.tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class PathEntry:
+    """A path as the kernel needs it."""
+
+    bond: int
+    number: int
+    ifindex: int
+    local: Address
+    remote: Address
+    port: int
+    next_hop: Address
+    template: Template
+    flags: abi.PathFlag
+
+
+class Dataplane:
+    """Programs and maps by name. `fresh` tells whether they were made just now."""
+
+    def __init__(self, programs: dict[str, int], maps: dict[str, bpf.Map], *, fresh: bool) -> None:
+        self.programs = programs
+        self.maps = maps
+        self.fresh = fresh
+        self.lock = threading.RLock()
+        self.node: Array = maps["node_map"].memory(abi.NODE)
+        self.bonds: Array = maps["bonds"].memory(abi.BOND)
+        self.bonds_live: Array = maps["bonds_live"].memory(abi.BOND_LIVE)
+        self.weights: Array = maps["weights"].memory(abi.SLOT_TABLE)
+        self.paths: Array = maps["paths"].memory(abi.PATH)
+        self.paths_live: Array = maps["paths_live"].memory(abi.PATH_LIVE)
+        self.cpus: int = maps["path_stats"].max_entries // maps["paths"].max_entries
+        self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
+        self.path_stats: Array = maps["path_stats"].memory(abi.PATH_STATS).reshape(-1, self.cpus)
+        self._reasons: Array = maps["reasons"].memory(abi.REASON_COUNTER).reshape(-1, abi.REASON_STRIDE)
+
+    # ---- making and finding -------------------------------------------------
+
+    @classmethod
+    def create(cls, sizes: Sizes) -> Dataplane:
+        """Compiles and loads; nothing is attached and no packet passes yet."""
+        cpus = possible_cpus()
+        built = build.build(sizes.defines(cpus))
+        plane = cls(built.programs, {name: bpf.Map(fd) for name, fd in built.maps.items()}, fresh=True)
+        plane.node["cpus"] = cpus
+        plane.node["paths"], plane.node["bonds"] = sizes.bonds * sizes.block, sizes.bonds
+        plane.node["hash_seed"] = secrets.randbits(64)
+        plane.node["stamp_offset"] = secrets.randbits(62)
+        plane.node["build_id"] = sources.build_id(sizes.defines(cpus))
+        plane.bonds_live["active_path"] = abi.NO_PATH
+        plane.bonds["order"] = abi.NO_PATH
+        plane.weights["path"] = abi.NO_PATH
+        return plane
+
+    @classmethod
+    def adopt(cls, program_ids: Iterable[int]) -> Dataplane | None:
+        """The data plane that these programs belong to; None if it is not one that
+        this version can go on with (other sources, or parts missing)."""
+        programs: dict[str, int] = {}
+        map_ids: set[int] = set()
+        for program_id in program_ids:
+            fd = bpf.program_fd(program_id)
+            info = bpf.program_info(fd)
+            if info.name in programs:
+                os.close(fd)
+                continue
+            programs[info.name] = fd
+            map_ids.update(info.map_ids)
+        maps = {found.name: found for found in map(bpf.Map.by_id, map_ids)}
+        if not {"tx", "probe", "rx_tc"} <= programs.keys() or not set(build.MAPS) <= maps.keys():
+            return None
+        if maps["node_map"].value_size != abi.NODE.itemsize:
+            return None
+        plane = cls(programs, maps, fresh=False)
+        if int(plane.node["abi_version"][0]) != abi.ABI_VERSION:
+            return None
+        if int(plane.node["build_id"][0]) != sources.build_id(plane.sizes.defines(plane.cpus)):
+            return None
+        return plane
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(
+            bonds=self.maps["bonds"].max_entries,
+            block=self.block,
+            flows=self.maps["flows"].max_entries,
+            prefixes=self.maps["prefixes"].max_entries,
+        )
+
+    def close(self) -> None:
+        """Lets go of the file descriptors; what is attached stays."""
+        for fd in self.programs.values():
+            os.close(fd)
+        for found in self.maps.values():
+            found.close()
+
+    def open_for_traffic(self, mp0_ifindex: int, far_ifindex: int, mac: bytes, port: int) -> None:
+        """The last word of a set-up: from here on the programs act."""
+        self.node["mp0_ifindex"], self.node["far_ifindex"] = mp0_ifindex, far_ifindex
+        self.node["mp0_mac"] = np.frombuffer(mac, np.uint8)
+        self.node["port"] = port
+        self.node["abi_version"] = abi.ABI_VERSION
+
+    # ---- bonds and their peers ----------------------------------------------
+
+    def put_bond(self, index: int, policy: abi.PolicyCode, failover_ms: int, down_delay_ms: int) -> None:
+        bond = self.bonds[index]
+        failover_ns = failover_ms * 1_000_000
+        bond["policy"] = policy
+        bond["first_path"] = index * self.block
+        bond["path_count"] = self.block
+        bond["failover_ns"] = failover_ns
+        bond["down_delay_ns"] = down_delay_ms * 1_000_000
+        # Half the interval: a path may then be a stall and a missed probe late
+        # and still not be taken for dead.
+        bond["stall_ns"] = failover_ns // 2
+        bond["flags"] = abi.BondFlag.USED
+
+    def put_session(self, index: int, pair: SessionPair) -> None:
+        bond = self.bonds[index]
+        bond["tx_session"] = int.from_bytes(pair.tx.number, "little")
+        bond["tx_mac_key"] = np.frombuffer(pair.tx.mac_key, "<u8")
+        found = self.maps["sessions"].get(pair.rx.number)
+        value = np.zeros((), abi.SESSION)
+        if found is not None:
+            value = np.frombuffer(found, abi.SESSION)[0].copy()
+        else:
+            value["local_path"] = abi.NO_PATH
+        value["bond"] = index
+        value["rx_mac_key"] = np.frombuffer(pair.rx.mac_key, "<u8")
+        self.maps["sessions"].put(pair.rx.number, value.tobytes())
+
+    def remove_bond(self, index: int, rx_number: bytes) -> None:
+        self.maps["sessions"].delete(rx_number)
+        with self.lock:
+            self.bonds[index] = np.zeros((), abi.BOND)
+            self.bonds[index]["order"] = abi.NO_PATH
+            self.bonds_live[index] = np.zeros((), abi.BOND_LIVE)
+            self.bonds_live[index]["active_path"] = abi.NO_PATH
+            self.weights[2 * index : 2 * index + 2]["path"] = abi.NO_PATH
+
+    def put_prefix(self, prefix: Network, bond: int) -> None:
+        value = np.zeros((), abi.PREFIX)
+        value["bond"] = bond
+        self.maps["prefixes"].put(prefix_key(prefix), value.tobytes())
+
+    def remove_prefix(self, prefix: Network) -> None:
+        self.maps["prefixes"].delete(prefix_key(prefix))
+
+    # ---- paths ----------------------------------------------------------------
+
+    def path_index(self, bond: int, number: int) -> int:
+        """A path's place in the path maps."""
+        return bond * int(self.block) + number
+
+    def put_path(self, entry: PathEntry) -> int:
+        """Writes a path; the flags last, so that it is whole when it counts. A path
+        that was there already keeps its measurements."""
+        index = self.path_index(entry.bond, entry.number)
+        path = self.paths[index]
+        with self.lock:
+            if not int(path["flags"]) & abi.PathFlag.USED:
+                self.paths_live[index] = np.zeros((), abi.PATH_LIVE)
+                self.path_stats[index] = np.zeros((), abi.PATH_STATS)
+            path["ifindex"], path["bond"], path["number"] = entry.ifindex, entry.bond, entry.number
+            path["next_hop_family"] = _family(entry.next_hop.version)
+            path["next_hop"] = np.frombuffer(_packed(entry.next_hop), np.uint8)
+            path["header_len"] = len(entry.template.header)
+            path["header"] = np.frombuffer(entry.template.header.ljust(64, b"\0"), np.uint8)
+            path["checksum"] = entry.template.checksum
+            path["flags"] = int(entry.flags)
+        value = np.zeros((), abi.REMOTE)
+        value["path"] = index
+        self.maps["remotes"].put(
+            remote_key(entry.bond, entry.ifindex, entry.remote, entry.port), value.tobytes()
+        )
+        local = np.zeros((), abi.LOCAL)
+        local["paths"] = 1
+        self.maps["locals"].put(local_key(entry.local), local.tobytes())
+        return index
+
+    def remove_path(self, entry: PathEntry, *, last_of_local: bool) -> None:
+        index = self.path_index(entry.bond, entry.number)
+        with self.lock:
+            self.paths[index] = np.zeros((), abi.PATH)
+        self.maps["remotes"].delete(remote_key(entry.bond, entry.ifindex, entry.remote, entry.port))
+        if last_of_local:
+            self.maps["locals"].delete(local_key(entry.local))
+
+    def set_path_flag(self, index: int, flag: abi.PathFlag, on: bool) -> None:
+        with self.lock:
+            flags = int(self.paths[index]["flags"])
+            self.paths[index]["flags"] = flags | int(flag) if on else flags & ~int(flag)
+
+    # ---- what a policy decides --------------------------------------------------
+
+    def set_order(self, bond: int, order: Sequence[int], preferred: int) -> None:
+        padded = np.full(abi.MAX_BOND_PATHS, abi.NO_PATH, np.uint16)
+        count = min(len(order), abi.MAX_BOND_PATHS)
+        padded[:count] = order[:count]
+        with self.lock:
+            self.bonds[bond]["preferred_count"] = 0
+            self.bonds[bond]["order"] = padded
+            self.bonds[bond]["order_count"] = count
+            self.bonds[bond]["preferred_count"] = min(preferred, count)
+
+    def slots(self, bond: int) -> list[int]:
+        """The table in force."""
+        live = int(self.bonds[bond]["generation"]) & 1
+        return [int(path) for path in self.weights[2 * bond + live]["path"]]
+
+    def set_slots(self, bond: int, table: Sequence[int]) -> None:
+        """Writes the spare generation whole, then switches with one write."""
+        with self.lock:
+            following = (int(self.bonds[bond]["generation"]) + 1) & 1
+            self.weights[2 * bond + following]["path"] = np.asarray(table, np.uint16)
+            self.bonds[bond]["generation"] = following
+
+    # ---- readings ------------------------------------------------------------------
+
+    def reason_counts(self) -> dict[str, int]:
+        """Every reason by name, summed over CPUs."""
+        sums = self._reasons.sum(axis=0)
+        return {name: int(sums[code]) for code, (name, _) in abi.reasons().items()}
+
+    def flow_counts(self, seen_within_s: int, now_ns: int) -> dict[int, int]:
+        """Path -> flows seen lately. Walks the flow map: for listings only."""
+        flows = self.maps["flows"].values(abi.FLOW)
+        recent = flows["seen_s"].astype(np.int64) >= (now_ns >> 30) - seen_within_s
+        paths, counts = np.unique(flows["path"][recent], return_counts=True)
+        return {int(path): int(count) for path, count in zip(paths, counts, strict=True)}
+
+
+def check_sizes(sizes: Sizes) -> None:
+    if sizes.bonds * sizes.block > MAX_PATHS:
+        raise KernelError(f"{sizes.bonds} peers of {sizes.block} paths: more than {MAX_PATHS} paths", 0)

@@ -1,0 +1,95 @@
+"""Frozen readings of a running bond, and their JSON form. Plain data.
+
+Field names are ZeroTier's where it has one. Times are ms, ratios 0..1, None where
+nothing was measured yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PathSnapshot:
+    """One path. `address` is the remote one, with port; `state` is health's word."""
+
+    idx: int
+    ifname: str
+    localAddress: str
+    address: str
+    mode: str
+    state: str
+    alive: bool
+    eligible: bool
+    bonded: bool
+    active: bool
+    latencyMean: float | None
+    latencyVariance: float | None
+    packetLossRatio: float | None
+    packetErrorRatio: float | None
+    capacity: int | None
+    relativeQuality: float | None
+    allocation: float
+    txPackets: int
+    txBytes: int
+    rxPackets: int
+    rxBytes: int
+    lastInAge: float | None
+    lastOutAge: float | None
+    assignedFlowCount: int
+    rx: str
+
+
+@dataclass(frozen=True, slots=True)
+class BondSnapshot:
+    """One peer. `session`: "up" once any probe of the peer was heard and checked."""
+
+    address: str
+    name: str | None
+    bondingPolicyStr: str
+    basePolicy: str
+    linkSelectMethod: str | None
+    failoverInterval: int
+    upDelay: int
+    downDelay: int
+    packetsPerLink: int | None
+    numAliveLinks: int
+    numTotalLinks: int
+    failoverEvents: int
+    activePath: int | None
+    session: str
+    paths: tuple[PathSnapshot, ...]
+
+    def as_json(self, *, with_paths: bool = True) -> dict[str, Any]:
+        data = asdict(self)
+        if not with_paths:
+            del data["paths"]
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a listing shows. `reasons`: how packets ended, by name."""
+
+    interface: str
+    node: str
+    pid: int
+    adopted: bool
+    uptime_s: float
+    tickLateMs: float
+    bonds: tuple[BondSnapshot, ...]
+    reasons: dict[str, int]
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def from_json(data: dict[str, Any]) -> Snapshot:
+    """The inverse of `Snapshot.as_json`."""
+    bonds = tuple(
+        BondSnapshot(**{**bond, "paths": tuple(PathSnapshot(**path) for path in bond["paths"])})
+        for bond in data["bonds"]
+    )
+    return Snapshot(**{**data, "bonds": bonds, "notes": tuple(data["notes"])})

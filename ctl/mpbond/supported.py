@@ -1,0 +1,58 @@
+"""What a configuration may ask for that this version does not do yet.
+
+It is parsed and validated like everything else; `up` refuses it by name instead
+of running something else than was asked for. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mpbond.config.model import Config, Encryption, Peer, Policy
+from mpbond.errors import Unsupported
+from mpbond.policies import ASSIGN
+
+
+def _policy(policy: Policy) -> Iterator[tuple[str, str]]:
+    if policy.base not in ASSIGN:
+        yield (
+            f"policy {policy.name}",
+            f"{policy.base} arrives in a later version; use active-backup or balance-xor",
+        )
+    if policy.redundant:
+        yield f"policy {policy.name}: redundant", "arrives in a later version; leave it out"
+    if policy.stripe or policy.align_delay:
+        yield f"policy {policy.name}: stripe and alignDelay", "arrive in a later version; leave them out"
+
+
+def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
+    where = f"peers.{peer.id}"
+    if peer.public_key is not None:
+        yield f"{where}.publicKey", "arrives in a later version; use keyFile (`mpbond keygen`)"
+    if not peer.endpoints:
+        yield f"{where}.endpoints", "a peer without endpoints arrives in a later version; name at least one"
+    if peer.num_connections > 1:
+        yield f"{where}.numConnections", "more than one connection arrives in a later version; leave it out"
+    if peer.max_send_kbps or peer.max_recv_kbps:
+        yield f"{where}: maxSendKbps and maxRecvKbps", "arrive in a later version; leave them out"
+    if peer.encryption is not Encryption.NONE:
+        yield f"{where}.encryption", f"{peer.encryption} arrives in a later version; leave it out"
+    yield from _policy(peer.policy)
+
+
+def unsupported(config: Config) -> list[tuple[str, str]]:
+    """(what, what to do instead) of everything that `up` would refuse."""
+    found: list[tuple[str, str]] = []
+    for peer in config.peers:
+        found += _peer(peer)
+    if config.api is not None:
+        found.append(("api", "the REST listener arrives in a later version; leave it out"))
+    return list(dict.fromkeys(found))
+
+
+def refuse_unsupported(config: Config) -> None:
+    found = unsupported(config)
+    if found:
+        what, advice = found[0]
+        more = "".join(f"\n{other}: {then}" for other, then in found[1:])
+        raise Unsupported(what, advice + more)
