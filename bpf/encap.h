@@ -30,6 +30,9 @@ struct outer_v6 {
 	struct wire_header bond;
 };
 
+_Static_assert(sizeof(struct outer_v4) == WIRE_OVERHEAD_V4, "no padding between the headers");
+_Static_assert(sizeof(struct outer_v6) == WIRE_OVERHEAD_V6, "no padding between the headers");
+
 static __always_inline __u16 fold_checksum(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);

@@ -23,7 +23,7 @@ struct wire_header {
 	__be16 path;	   /* sender's number of the path within the bond */
 	__be32 sequence;
 	__be64 session;
-};
+} __attribute__((packed, aligned(4))); /* it follows 28 bytes of IPv4 and UDP */
 
 /* A probe and its answer have the same size, so that an answer is made in
  * place. Stamps are opaque to everyone but the clock's owner and travel in the

@@ -7,7 +7,7 @@ from functools import partial
 
 from mpbond.config.model import BasePolicy, LinkMode, LinkRule
 from mpbond.config.quote import listing
-from mpbond.config.reading import Section, Value, members, nearest
+from mpbond.config.reading import Section, Value, members
 from mpbond.config.values import choice, integer, link_name, number_from
 
 IPV_PREFERENCES = (0, 4, 6, 46, 64)
@@ -48,7 +48,7 @@ def links(value: Value, base: BasePolicy | None) -> Links:
     ]
     for draft in drafts:
         _check_base(draft, base)
-    _check_targets(drafts, [name for name, _, _ in entries])
+    _check_targets(drafts, {name: None for name, _, _ in entries})
     _check_cycles(drafts)
     return _resolve(value, drafts, base)
 
@@ -74,12 +74,11 @@ def _check_base(draft: _Draft, base: BasePolicy | None) -> None:
         draft.at("failoverTo").report(f"failoverTo under {base}", "it only with basePolicy active-backup")
 
 
-def _check_targets(drafts: list[_Draft], names: list[str]) -> None:
+def _check_targets(drafts: list[_Draft], names: dict[str, None]) -> None:
     for draft in drafts:
         if draft.failover_to is None or draft.failover_to in names:
             continue
-        near = nearest(draft.failover_to, names)
-        advice = f"did you mean {near}?" if near else "add it to links"
+        advice = draft.value.reading.suggest(draft.failover_to, names) or "add it to links"
         found = f"the unlisted link {draft.failover_to}"
         draft.at("failoverTo").report(found, f"a link of this policy ({listing(names)})", advice)
 
@@ -89,15 +88,15 @@ def _check_cycles(drafts: list[_Draft]) -> None:
     by_name = {draft.ifname: draft for draft in drafts}
     done: set[str] = set()
     for start in by_name:
-        chain: list[str] = []
+        chain: dict[str, None] = {}  # in order
         name: str | None = start
         while name in by_name and name not in done and name not in chain:
-            chain.append(name)
+            chain[name] = None
             name = by_name[name].failover_to
         if name in chain:
-            circle = " -> ".join([*chain[chain.index(name) :], name])
-            wanted = "a chain that ends"
-            by_name[chain[-1]].at("failoverTo").report(f"the circle {circle}", wanted)
+            walked = list(chain)
+            circle = " -> ".join([*walked[walked.index(name) :], name])
+            by_name[walked[-1]].at("failoverTo").report(f"the circle {circle}", "a chain that ends")
         done.update(chain)
 
 

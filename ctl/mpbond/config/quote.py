@@ -31,6 +31,8 @@ def join(path: str, key: str) -> str:
     return f"{path}.{shown}" if path else shown
 
 
-def listing(names: Iterable[str]) -> str:
-    """Names as they may be written, so of the user's choice too."""
-    return ", ".join(bare(name) for name in names) or "none"
+def listing(names: Iterable[str], limit: int = 20) -> str:
+    """Names as they may be written; they may be the user's own, and many."""
+    shown = [bare(name) for name in names]
+    more = [f"{len(shown) - limit} more"] if len(shown) > limit else []
+    return ", ".join(shown[:limit] + more) or "none"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -22,8 +22,9 @@ T = TypeVar("T")
 D = TypeVar("D")
 Parser = Callable[["Value"], T]
 
-# A file of nothing but unknown keys must not take minutes to refuse.
+# Looking for near names is slow: a file of nothing but mistakes must not take minutes to refuse.
 _MAX_SUGGESTIONS = 200
+_MAX_CANDIDATES = 500
 
 _NUMBER_OR_BOOL = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?|true|false")
 
@@ -55,6 +56,14 @@ class Reading:
         except Invalid as invalid:
             self.problems.append(invalid.problem)
             return fallback
+
+    def suggest(self, name: str, known: Collection[str]) -> str:
+        """Advice that names the nearest of `known`, or none."""
+        if len(self.problems) >= _MAX_SUGGESTIONS or len(known) > _MAX_CANDIDATES or len(name) > 64:
+            return ""
+        by_lower = {str(candidate).lower(): candidate for candidate in known}
+        matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
+        return f"did you mean {by_lower[matches[0]]}?" if matches else ""
 
     def warn(self, value: Value, text: str) -> None:
         place = f"{self.file}:{value.line}"
@@ -160,11 +169,9 @@ class Section:
 
     def refuse_key(self, name: str, advice: str = "") -> None:
         """`advice` says where a known key belongs; without it the nearest one here is named."""
-        problems = self.value.reading.problems
         if name == "<<":
             advice = "merge keys are not read; repeat the entries"
-        if not advice and len(problems) < _MAX_SUGGESTIONS and (near := nearest(name, self.known)):
-            advice = f"did you mean {near}?"
+        advice = advice or self.value.reading.suggest(name, self.known)
         wanted = f"one of the keys {listing(sorted(self.known))}"
         self.keys[name].report("an unknown key", wanted, advice)
 
@@ -178,11 +185,3 @@ def members(value: Value) -> Iterator[tuple[str, Value, Value]]:
         line = node.line if isinstance(node, Scalar) else key.line
         path = join(value.path, key.text)
         yield key.text, Value(value.reading, key, path, key.line), Value(value.reading, node, path, line)
-
-
-def nearest(name: str, known: list[str]) -> str | None:
-    if len(name) > 64:
-        return None
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return by_lower[matches[0]] if matches else None

@@ -9,7 +9,7 @@ from mpbond.config.model import BasePolicy, Policy, Settings
 from mpbond.config.nodes import Mapping
 from mpbond.config.policy import PARAMETERS, STANDARD, policy, standard
 from mpbond.config.quote import join, listing
-from mpbond.config.reading import Section, Value, members, nearest
+from mpbond.config.reading import Section, Value, members
 from mpbond.config.values import boolean, each, integer, network, peer_id
 
 # Each class of paths comes before the next; Syncthing moves such values, we refuse them.
@@ -149,8 +149,7 @@ def _reference(value: Value, known: dict[str, Policy]) -> Policy:
     wanted = f"a standard policy ({listing(STANDARD)}) or one of settings.policies ({listing(own)})"
     name = value.text(wanted)
     if name not in known:
-        near = nearest(name, list(known))
-        raise value.invalid(wanted, f"did you mean {near}?" if near else "")
+        raise value.invalid(wanted, value.reading.suggest(name, known))
     return known[name]
 
 

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from mpbond.config.model import Address, Interface, Network
 from mpbond.config.quote import listing
-from mpbond.config.reading import Parser, Value, nearest
+from mpbond.config.reading import Parser, Value
 
 T = TypeVar("T")
 N = TypeVar("N", bound=str)
@@ -90,8 +90,7 @@ def choice(options: Iterable[N]) -> Parser[N]:
     def parse(value: Value) -> N:
         text = value.text(wanted)
         if text not in by_name:
-            near = nearest(text, list(by_name))
-            raise value.invalid(wanted, f"did you mean {near}?" if near else "")
+            raise value.invalid(wanted, value.reading.suggest(text, by_name))
         return by_name[text]
 
     return parse

@@ -119,7 +119,7 @@ class Applier:
         far = device.ifindex_of(self.ipr, far_name(step.name))
         if near is None or far is None:
             raise BondError(f"{step.name} vanished while it was being set up")
-        mac = next(self.ipr.get_links(near)).get_attr("IFLA_ADDRESS")
+        mac = next(iter(self.ipr.get_links(near))).get_attr("IFLA_ADDRESS")
         self.plane.open_for_traffic(near, far, bytes.fromhex(mac.replace(":", "")), self.port)
         programs = self.plane.programs
         for ifindex in (near, far):
