@@ -1,0 +1,5 @@
+"""`python -m mpbond` is `mpbond`."""
+
+from mpbond.cli.main import main
+
+main()

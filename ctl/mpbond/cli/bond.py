@@ -1,0 +1,65 @@
+"""`mpbond bond`: what the running bonds do. Reads snapshots only."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mpbond import view
+from mpbond.cli.options import InterfaceOption, JsonOption, RunDirOption, find_bond, out, read_snapshot
+
+
+class PeerFirst(TyperGroup):
+    """Lets `bond PEER show` be said for `bond show PEER`, as ZeroTier has it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = [index for index, arg in enumerate(args) if not arg.startswith("-")]
+        if len(words) >= 2:
+            first, second = words[0], words[1]
+            if args[first] not in self.commands and args[second] in self.commands:
+                args[first], args[second] = args[second], args[first]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+app = typer.Typer(cls=PeerFirst, no_args_is_help=True, help="List and show the running bonds.")
+
+PeerArgument = Annotated[str, typer.Argument(metavar="PEER", help="Id or name of a peer.")]
+
+
+@app.command("list")
+def list_bonds(
+    as_json: JsonOption = False, interface: InterfaceOption = None, run_dir: RunDirOption = None
+) -> None:
+    """One line a peer.
+
+    Example: mpbond bond list -j
+    """
+    snapshot = read_snapshot(run_dir, interface)
+    if as_json:
+        typer.echo(json.dumps([bond.as_json(with_paths=False) for bond in snapshot.bonds], indent=2))
+    else:
+        out.print(view.bond_list(snapshot))
+
+
+@app.command()
+def show(
+    peer: PeerArgument,
+    as_json: JsonOption = False,
+    interface: InterfaceOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Everything about the bond to one peer.
+
+    Examples: mpbond bond show office; mpbond bond 77dcbe7120 show -j
+    """
+    snapshot = read_snapshot(run_dir, interface)
+    bond = find_bond(snapshot, peer)
+    if as_json:
+        data = bond.as_json() | {"reasons": snapshot.reasons, "notes": list(snapshot.notes)}
+        typer.echo(json.dumps(data, indent=2))
+    else:
+        out.print(view.bond_show(snapshot, bond))
