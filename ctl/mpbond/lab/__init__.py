@@ -1,0 +1,1 @@
+"""A lab of network namespaces: topologies as data, made real, cut, measured."""

@@ -1,0 +1,169 @@
+"""A steady UDP stream and what became of it: the measure of every failover.
+
+`python -m mpbond.lab.stream send|receive` run in the lab's namespaces. Packets
+carry a number and the time of sending; the receiver keeps the kernel's receive
+stamp, so that neither process's own delays count against the bond.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_PACKET = struct.Struct("!QQ")  # number, CLOCK_REALTIME ns of sending
+_SO_TIMESTAMPNS = 35
+_RECEIVE_BUFFER = 16 << 20
+# How late the sender may be before the lateness counts as its own stall.
+_STALL_NS = 2_000_000
+_IDLE_END_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReport:
+    """What a stream of `sent` packets became. Gaps are between kernel receive
+    stamps; `stalls_ms` are the sender's own pauses, which no bond can help."""
+
+    sent: int
+    received: int
+    lost: int
+    duplicated: int
+    reordered: int
+    longest_gap_ms: float
+    lost_runs: tuple[tuple[int, int], ...]
+    stalls_ms: tuple[float, ...]
+
+    @property
+    def longest_loss(self) -> int:
+        """Packets lost in a row, at most."""
+        return max((count for _, count in self.lost_runs), default=0)
+
+
+def analyse(sent: int, arrivals: Sequence[tuple[int, int]], stalls_ms: Sequence[float]) -> StreamReport:
+    """`arrivals`: (number, receive stamp in ns) in order of arrival."""
+    numbers = [number for number, _ in arrivals]
+    seen = set(numbers)
+    stamps = sorted(stamp for _, stamp in arrivals)
+    highest = -1
+    reordered = 0
+    for number in numbers:
+        reordered += number < highest
+        highest = max(highest, number)
+    gaps = [(after - before) / 1e6 for before, after in zip(stamps, stamps[1:], strict=False)]
+    return StreamReport(
+        sent=sent,
+        received=len(seen),
+        lost=sent - len(seen),
+        duplicated=len(numbers) - len(seen),
+        reordered=reordered,
+        longest_gap_ms=round(max(gaps, default=0.0), 3),
+        lost_runs=tuple(_runs(number for number in range(sent) if number not in seen)),
+        stalls_ms=tuple(stalls_ms),
+    )
+
+
+def _runs(missing: object) -> list[tuple[int, int]]:
+    """(first number, how many) of each run of missing numbers."""
+    runs: list[tuple[int, int]] = []
+    for number in missing:  # type: ignore[attr-defined]
+        if runs and sum(runs[-1]) == number:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((number, 1))
+    return runs
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def send(dest: str, port: int, interval_us: int, count: int, source_port: int) -> None:
+    """Sends on an absolute schedule until `count`, or until SIGTERM for 0; then
+    prints how many and its own stalls as JSON."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    sock = socket.socket(_family(dest), socket.SOCK_DGRAM)
+    sock.bind(("::" if _family(dest) is socket.AF_INET6 else "", source_port))
+    sock.connect((dest, port))
+    stalls_ms: list[float] = []
+    number = 0
+    start_ns = time.monotonic_ns()
+    while not stopped and (count == 0 or number < count):
+        due_ns = start_ns + number * interval_us * 1000
+        wait_ns = due_ns - time.monotonic_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns / 1e9)
+        late_ns = time.monotonic_ns() - due_ns
+        if late_ns > _STALL_NS:
+            # Not made up for by a burst: the schedule itself moves.
+            stalls_ms.append(round(late_ns / 1e6, 3))
+            start_ns += late_ns
+        _send_one(sock, number)
+        number += 1
+    print(json.dumps({"sent": number, "stalls_ms": stalls_ms}), flush=True)
+
+
+def _send_one(sock: socket.socket, number: int) -> None:
+    try:
+        sock.send(_PACKET.pack(number, time.time_ns()))
+    except OSError:
+        # The bond refused it or an earlier one was answered by an ICMP error: it
+        # counts as sent, and so as lost.
+        return
+
+
+def receive(address: str, port: int, result: Path) -> None:
+    """Until SIGTERM and then silence; writes arrivals to `result`."""
+    stopped: list[float] = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(time.monotonic()))
+    sock = socket.socket(_family(address), socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    sock.bind((address, port))
+    print("ready", flush=True)
+    arrivals: list[tuple[int, int]] = []
+    while True:
+        if not select.select([sock], [], [], 0.1)[0]:
+            if stopped:
+                break
+            continue
+        data, control, _, _ = sock.recvmsg(2048, 64)
+        seconds, nanos = struct.unpack_from("=qq", control[0][2])
+        arrivals.append((_PACKET.unpack_from(data)[0], seconds * 1_000_000_000 + nanos))
+    result.write_text(json.dumps(arrivals))
+
+
+def report_json(report: StreamReport) -> str:
+    return json.dumps(asdict(report))
+
+
+def _main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="mpbond.lab.stream")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    sender = verbs.add_parser("send")
+    sender.add_argument("dest")
+    sender.add_argument("--port", type=int, default=5999)
+    sender.add_argument("--interval-us", type=int, default=1000)
+    sender.add_argument("--count", type=int, default=0)
+    sender.add_argument("--source-port", type=int, default=0)
+    receiver = verbs.add_parser("receive")
+    receiver.add_argument("address")
+    receiver.add_argument("--port", type=int, default=5999)
+    receiver.add_argument("--result", type=Path, required=True)
+    args = parser.parse_args(argv)
+    if args.verb == "send":
+        send(args.dest, args.port, args.interval_us, args.count, args.source_port)
+    else:
+        receive(args.address, args.port, args.result)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])
