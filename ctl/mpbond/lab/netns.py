@@ -106,8 +106,8 @@ class Lab:
     def build(self) -> None:
         hosts = [host.name for host in self.topology.hosts]
         guarded = any(wire.guarded for wire in self.topology.wires)
-        for host in [*hosts, _MIDDLE] if guarded else hosts:
-            command(["ip", "netns", "add", self.ns(host)])
+        for name in [*hosts, _MIDDLE] if guarded else hosts:
+            command(["ip", "netns", "add", self.ns(name)])
         for host in self.topology.hosts:
             settings = _SYSCTLS | (_FORWARD if host.forward else {})
             self.run(host.name, ["sysctl", "-qw", *(f"{key}={value}" for key, value in settings.items())])

@@ -21,6 +21,7 @@ from pathlib import Path
 
 _PACKET = struct.Struct("!QQ")  # number, CLOCK_REALTIME ns of sending
 _SO_TIMESTAMPNS = 35
+_SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 16 << 20
 # How late the sender may be before the lateness counts as its own stall.
 _STALL_NS = 2_000_000
@@ -125,7 +126,7 @@ def receive(address: str, port: int, result: Path) -> None:
     stopped: list[float] = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(time.monotonic()))
     sock = socket.socket(_family(address), socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     sock.bind((address, port))
     print("ready", flush=True)
