@@ -52,6 +52,13 @@ static __always_inline void copy_header(void *to, const __u8 *from, int len)
 		out[i] = in[i];
 }
 
+/* The kernel writes the next hop's address over the old Ethernet header's, but
+ * first drops, uncounted, what that addresses to a group. */
+static __always_inline void leave_group(struct ethhdr *eth)
+{
+	eth->h_dest[0] &= 0xfe;
+}
+
 static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len, __u8 tos)
 {
 	void *data = (void *)(long)skb->data;
@@ -60,6 +67,7 @@ static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path
 
 	if ((void *)(out + 1) > (void *)(long)skb->data_end)
 		return 0;
+	leave_group(data);
 	copy_header(out, path->header, sizeof(*out));
 	out->ip.tos = tos;
 	out->ip.tot_len = total;
@@ -76,6 +84,7 @@ static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path
 
 	if ((void *)(out + 1) > (void *)(long)skb->data_end)
 		return 0;
+	leave_group(data);
 	copy_header(out, path->header, sizeof(*out));
 	out->ip.priority = tos >> 4;
 	out->ip.flow_lbl[0] = tos << 4;

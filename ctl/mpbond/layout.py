@@ -97,38 +97,39 @@ def far_name(name: str) -> str:
 
 def candidate_links(policy: Policy, inventory: Inventory, own: str) -> list[Link]:
     """The links a policy may use: its list, else everything that can be an uplink."""
+    found: list[Link | None] = [link for link in inventory.links.values() if link.kind not in _NOT_UPLINKS]
     if policy.links:
-        named = (inventory.link_named(rule.ifname) for rule in policy.links)
-        return [link for link in named if link is not None]
-    return [
-        link
-        for link in inventory.links.values()
-        if not link.loopback and link.name not in (own, far_name(own)) and link.kind not in _NOT_UPLINKS
-    ]
+        found = [inventory.link_named(rule.ifname) for rule in policy.links]
+    never = (own, far_name(own))
+    return [link for link in found if link is not None and not link.loopback and link.name not in never]
 
 
 def local_addresses(inventory: Inventory, link: Link, route: Route, remote: Address) -> list[Address]:
-    """Which of a link's addresses to send from: those on the next hop's network;
-    where there is none, the route's own source, else all of the right scope."""
+    """Which of a link's addresses to send from: of those of the endpoint's scope the
+    ones on the next hop's network; where there is none, the route's own source, else
+    all. (An IPv6 router is mostly known by its link-local address, which is near to
+    one of ours that no global endpoint could answer.)"""
     hop = route.gateway if route.gateway is not None and route.gateway.version == remote.version else remote
-    addresses = inventory.addresses_of(link.ifindex, remote.version)
+    addresses = [
+        address
+        for address in inventory.addresses_of(link.ifindex, remote.version)
+        if address.ip.is_link_local == remote.is_link_local
+    ]
     near = [address.ip for address in addresses if hop in address.network]
     if near:
         return near
     if route.source is not None:
         return [route.source]
-    return [address.ip for address in addresses if address.ip.is_link_local == remote.is_link_local]
+    return [address.ip for address in addresses]
 
 
-def _path(
-    policy: Policy, inventory: Inventory, link: Link, endpoint: Endpoint, route: Route, local: Address
-) -> PathSpec:
+def _path(policy: Policy, link: Link, endpoint: Endpoint, next_hop: Address, local: Address) -> PathSpec:
     rule = next((rule for rule in policy.links if rule.ifname == link.name), None)
     return PathSpec(
         key=PathKey(link.name, local, endpoint.address, endpoint.port),
         number=-1,
         ifindex=link.ifindex,
-        next_hop=route.gateway or endpoint.address,
+        next_hop=next_hop,
         mode=rule.mode if rule else LinkMode.PRIMARY,
         capacity_mbit=rule.capacity_mbit if rule else 0,
         ipv_pref=rule.ipv_pref if rule else 0,
@@ -136,6 +137,10 @@ def _path(
         link_up=link.up,
         ethernet=link.ethernet,
     )
+
+
+def _of_wanted_family(spec: PathSpec) -> bool:
+    return spec.ipv_pref not in (4, 6) or spec.ipv_pref == spec.key.local.version
 
 
 def wanted_paths(peer: Peer, inventory: Inventory, own: str) -> list[PathSpec]:
@@ -149,8 +154,9 @@ def wanted_paths(peer: Peer, inventory: Inventory, own: str) -> list[PathSpec]:
             if route is None:
                 continue
             for local in local_addresses(inventory, link, route, endpoint.address):
-                spec = _path(peer.policy, inventory, link, endpoint, route, local)
-                if spec.ipv_pref not in (4, 6) or spec.ipv_pref == local.version:
+                next_hop = route.gateway or endpoint.address
+                spec = _path(peer.policy, link, endpoint, next_hop, local)
+                if _of_wanted_family(spec):
                     found.setdefault(spec.key, spec)
     return list(found.values())
 
@@ -172,18 +178,22 @@ def number_paths(wanted: list[PathSpec], numbers: dict[PathKey, int], block: int
     return tuple(sorted(numbered, key=lambda spec: spec.number))
 
 
-def _kept_paths(peer: Peer, before: tuple[PathSpec, ...], inventory: Inventory) -> list[PathSpec]:
-    """Paths of links that are there but down: the kernel forgets their routes and
-    IPv6 addresses, we do not."""
-    remotes = {(endpoint.address, endpoint.port) for endpoint in peer.endpoints}
+def _kept_paths(peer: Peer, before: tuple[PathSpec, ...], inventory: Inventory, own: str) -> list[PathSpec]:
+    """Paths of links that are there but down, as far as the configuration still wants
+    them: the kernel forgets their routes and IPv6 addresses, we do not."""
+    down = {link.ifindex: link for link in candidate_links(peer.policy, inventory, own) if not link.up}
     kept: list[PathSpec] = []
     for spec in before:
-        link = inventory.links.get(spec.ifindex)
-        if link is None or link.name != spec.key.ifname or link.up:
+        key, link = spec.key, down.get(spec.ifindex)
+        if link is None or link.name != key.ifname:
             continue
-        if (spec.key.remote, spec.key.port) in remotes:
-            kept.append(replace(spec, link_up=False))
-    return kept
+        for endpoint in peer.endpoints:
+            if (endpoint.address, endpoint.port) == (key.remote, key.port) and endpoint.link in (
+                None,
+                key.ifname,
+            ):
+                kept.append(_path(peer.policy, link, endpoint, spec.next_hop, key.local))
+    return [spec for spec in kept if _of_wanted_family(spec)]
 
 
 def _mtu(config: Config, bonds: tuple[BondSpec, ...]) -> int:
@@ -215,7 +225,7 @@ def _bond(
 ) -> BondSpec:
     wanted = {spec.key: spec for spec in wanted_paths(peer, inventory, own)}
     earlier = before.paths if before else ()
-    for spec in _kept_paths(peer, earlier, inventory):
+    for spec in _kept_paths(peer, earlier, inventory, own):
         wanted.setdefault(spec.key, spec)
     numbers = {spec.key: spec.number for spec in earlier}
     return BondSpec(index, peer, number_paths(list(wanted.values()), numbers, block))

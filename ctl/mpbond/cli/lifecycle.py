@@ -100,6 +100,12 @@ def _start_in_background(file: str, run_dir: RunDir, name: str) -> None:
     say(f"{name} is up (controller pid {child.pid}, log {log})")
 
 
+def _stamp() -> str:
+    """Local time with milliseconds: failovers are a matter of those."""
+    now = time.time()
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}.{int(now % 1 * 1000):03d}"
+
+
 def run(
     file: FileArgument,
     run_dir: RunDirOption = None,
@@ -115,7 +121,7 @@ def run(
     notify = os.fdopen(notify_fd, "w", buffering=1) if notify_fd is not None else None
 
     def tell(line: str) -> None:
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}", flush=True)
+        print(f"{_stamp()} {line}", flush=True)
         if notify is not None and not notify.closed:
             notify.write(f"say {line}\n")
 

@@ -58,9 +58,13 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 10.0, e
 
 def command(argv: Sequence[str], *, input_text: str | None = None, timeout_s: float = 60.0) -> str:
     """Runs a command and returns its output. Raises LabError if it fails."""
-    done = subprocess.run(argv, input=input_text, capture_output=True, text=True, timeout=timeout_s, check=False)
+    done = subprocess.run(
+        argv, input=input_text, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
     if done.returncode != 0:
-        raise LabError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+        raise LabError(
+            f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+        )
     return done.stdout
 
 
@@ -73,6 +77,8 @@ class _Side:
 
 
 def _sides(wire: Wire) -> tuple[_Side, _Side]:
+    if not wire.guarded:
+        raise LabError(f"{wire.name} is not a guarded wire: nothing in the middle to cut, lose or shape")
     return _Side(wire.a.host, f"{wire.name}-a"), _Side(wire.b.host, f"{wire.name}-b")
 
 
@@ -144,7 +150,8 @@ class Lab:
     @staticmethod
     def _addressing(end: End) -> list[str]:
         addresses = [
-            f"addr add {address} dev {end.ifname}{' nodad' if ':' in address else ''}" for address in end.addresses
+            f"addr add {address} dev {end.ifname}{' nodad' if ':' in address else ''}"
+            for address in end.addresses
         ]
         return [f"link set {end.ifname} up", *addresses]
 
@@ -208,8 +215,9 @@ class Lab:
     def shape(self, wire_name: str, rate_mbit: float, queue_ms: float = 20.0) -> None:
         """Both directions to a rate, by a token bucket with a queue of `queue_ms`."""
         for side in _sides(self.topology.wire(wire_name)):
-            words = f"qdisc replace dev {side.ifname} root tbf rate {rate_mbit}mbit burst 16kb latency {queue_ms}ms"
-            command(["tc", "-n", self.ns(_MIDDLE), *words.split()])
+            bucket = f"tbf rate {rate_mbit}mbit burst 16kb latency {queue_ms}ms"
+            device = ["qdisc", "replace", "dev", side.ifname, "root"]
+            command(["tc", "-n", self.ns(_MIDDLE), *device, *bucket.split()])
 
     def carrier(self, wire_name: str, host: str, up: bool) -> int:
         """The far end of a host's wire goes down or up: the host loses its carrier."""

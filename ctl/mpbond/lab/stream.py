@@ -8,6 +8,7 @@ stamp, so that neither process's own delays count against the bond.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import select
 import signal
@@ -15,8 +16,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _PACKET = struct.Struct("!QQ")  # number, CLOCK_REALTIME ns of sending
@@ -58,7 +59,7 @@ def analyse(sent: int, arrivals: Sequence[tuple[int, int]], stalls_ms: Sequence[
     for number in numbers:
         reordered += number < highest
         highest = max(highest, number)
-    gaps = [(after - before) / 1e6 for before, after in zip(stamps, stamps[1:], strict=False)]
+    gaps = [(after - before) / 1e6 for before, after in itertools.pairwise(stamps)]
     return StreamReport(
         sent=sent,
         received=len(seen),
@@ -71,10 +72,28 @@ def analyse(sent: int, arrivals: Sequence[tuple[int, int]], stalls_ms: Sequence[
     )
 
 
-def _runs(missing: object) -> list[tuple[int, int]]:
+def lost_after(marks_ns: Sequence[int], sent: int, arrivals: Sequence[tuple[int, int]]) -> list[int]:
+    """Packets lost between each mark (CLOCK_REALTIME ns) and the next: what each of
+    several cuts in one stream cost. A packet counts to the mark after which its
+    neighbours arrived."""
+    by_stamp = sorted((stamp, number) for number, stamp in arrivals)
+    starts: list[int] = []
+    at = 0
+    highest = -1
+    for mark in marks_ns:
+        while at < len(by_stamp) and by_stamp[at][0] <= mark:
+            highest = max(highest, by_stamp[at][1])
+            at += 1
+        starts.append(highest + 1)
+    seen = {number for number, _ in arrivals}
+    ends = [*starts[1:], sent]
+    return [sum(number not in seen for number in range(a, b)) for a, b in zip(starts, ends, strict=True)]
+
+
+def _runs(missing: Iterable[int]) -> list[tuple[int, int]]:
     """(first number, how many) of each run of missing numbers."""
     runs: list[tuple[int, int]] = []
-    for number in missing:  # type: ignore[attr-defined]
+    for number in missing:
         if runs and sum(runs[-1]) == number:
             runs[-1] = (runs[-1][0], runs[-1][1] + 1)
         else:
@@ -88,7 +107,7 @@ def _family(address: str) -> socket.AddressFamily:
 
 def send(dest: str, port: int, interval_us: int, count: int, source_port: int) -> None:
     """Sends on an absolute schedule until `count`, or until SIGTERM for 0; then
-    prints how many and its own stalls as JSON."""
+    prints how many and its own stalls as JSON. Says `started` on standard error."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     sock = socket.socket(_family(dest), socket.SOCK_DGRAM)
@@ -96,6 +115,8 @@ def send(dest: str, port: int, interval_us: int, count: int, source_port: int) -
     sock.connect((dest, port))
     stalls_ms: list[float] = []
     number = 0
+    # From here on SIGTERM ends the stream and is answered with the result.
+    print("started", file=sys.stderr, flush=True)
     start_ns = time.monotonic_ns()
     while not stopped and (count == 0 or number < count):
         due_ns = start_ns + number * interval_us * 1000
@@ -140,10 +161,6 @@ def receive(address: str, port: int, result: Path) -> None:
         seconds, nanos = struct.unpack_from("=qq", control[0][2])
         arrivals.append((_PACKET.unpack_from(data)[0], seconds * 1_000_000_000 + nanos))
     result.write_text(json.dumps(arrivals))
-
-
-def report_json(report: StreamReport) -> str:
-    return json.dumps(asdict(report))
 
 
 def _main(argv: Sequence[str]) -> None:

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mpbond.lab.netns import Lab, LabError, wait_for
-from mpbond.lab.stream import StreamReport, analyse
+from mpbond.lab.stream import StreamReport, analyse, lost_after
 
 _STREAM = [sys.executable, "-m", "mpbond.lab.stream"]
 
@@ -26,6 +26,8 @@ class Stream:
     sender: subprocess.Popen[str]
     receiver: subprocess.Popen[str]
     result: Path
+    sent: int = 0
+    arrivals: list[tuple[int, int]] = field(default_factory=list)
 
     def stop(self) -> StreamReport:
         """Ends the sender, lets the last packets arrive, and counts."""
@@ -39,7 +41,13 @@ class Stream:
         self.receiver.send_signal(signal.SIGTERM)
         self.receiver.wait(timeout=30)
         said = json.loads(output)
-        return analyse(said["sent"], json.loads(self.result.read_text()), said["stalls_ms"])
+        self.sent = said["sent"]
+        self.arrivals = [(number, stamp) for number, stamp in json.loads(self.result.read_text())]
+        return analyse(self.sent, self.arrivals, said["stalls_ms"])
+
+    def lost_after(self, marks_ns: Sequence[int]) -> list[int]:
+        """After the end: what each cut cost, see stream.lost_after."""
+        return lost_after(marks_ns, self.sent, self.arrivals)
 
 
 @contextmanager
@@ -55,29 +63,36 @@ def stream(
     source_port: int = 0,
 ) -> Iterator[Stream]:
     """A UDP stream from host `source` to `address` on host `target`."""
-    with tempfile.TemporaryDirectory(prefix="mpbond-stream-") as folder:
+    receive = ["receive", address, "--port", str(port)]
+    send = ["send", address, "--port", str(port), "--interval-us", str(interval_us)]
+    send += ["--count", str(count), "--source-port", str(source_port)]
+    with tempfile.TemporaryDirectory(prefix="mpbond-stream-") as folder, ExitStack() as stack:
         result = Path(folder) / "arrivals.json"
-        receiver = lab.start(
-            target,
-            [*_STREAM, "receive", address, "--port", str(port), "--result", str(result)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if receiver.stdout is None or receiver.stdout.readline().strip() != "ready":
-            raise LabError(f"the stream's receiver does not listen on {address}")
-        words = ["send", address, "--port", str(port), "--interval-us", str(interval_us), "--count", str(count)]
-        words += ["--source-port", str(source_port)]
-        sender = lab.start(source, [*_STREAM, *words], stdout=subprocess.PIPE, text=True)
-        running = Stream(sender, receiver, result)
-        try:
-            yield running
-        finally:
-            for process in (sender, receiver):
-                if process.poll() is None:
-                    process.kill()
-                process.wait()
-                if process.stdout is not None:
-                    process.stdout.close()
+        receiver = stack.enter_context(_process(lab, target, [*receive, "--result", str(result)]))
+        _wait_to_hear("ready", receiver.stdout, receiver, f"receiver on {address}")
+        sender = stack.enter_context(_process(lab, source, send))
+        _wait_to_hear("started", sender.stderr, sender, f"sender to {address}")
+        yield Stream(sender, receiver, result)
+
+
+@contextmanager
+def _process(lab: Lab, host: str, words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """One end of a stream, ended with the block."""
+    process = lab.start(host, [*_STREAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _wait_to_hear(word: str, pipe: IO[str] | None, process: subprocess.Popen[str], what: str) -> None:
+    """Reads the line that says the process is ready. Raises LabError with its last
+    words if it ended instead."""
+    first = pipe.readline() if pipe else ""
+    if first.strip() != word:
+        process.kill()
+        raise LabError(f"the stream's {what}: {first}{process.communicate()[1]}".strip())
 
 
 @contextmanager
@@ -92,7 +107,9 @@ def iperf_server(lab: Lab, host: str, port: int = 5201) -> Iterator[None]:
         server.wait()
 
 
-def iperf(lab: Lab, host: str, address: str, *, seconds: float = 2, flows: int = 1, options: str = "") -> dict[str, Any]:
+def iperf(
+    lab: Lab, host: str, address: str, *, seconds: float = 2, flows: int = 1, options: str = ""
+) -> dict[str, Any]:
     """One iperf3 client run against `address`; its JSON."""
     words = f"iperf3 -c {address} -t {seconds} -P {flows} -J {options}".split()
     data: dict[str, Any] = json.loads(lab.run(host, words, timeout_s=seconds + 30))
@@ -101,7 +118,9 @@ def iperf(lab: Lab, host: str, address: str, *, seconds: float = 2, flows: int =
     return data
 
 
-def tcp_bps(lab: Lab, host: str, address: str, *, seconds: float = 2, flows: int = 1, options: str = "") -> float:
+def tcp_bps(
+    lab: Lab, host: str, address: str, *, seconds: float = 2, flows: int = 1, options: str = ""
+) -> float:
     """TCP throughput as received, bits per second."""
     data = iperf(lab, host, address, seconds=seconds, flows=flows, options=options)
     return float(data["end"]["sum_received"]["bits_per_second"])
