@@ -56,10 +56,9 @@ struct mpb_node {
 	__be16 port;
 	__u32 paths; /* entries of the path map */
 	__u32 bonds; /* entries of the bond map */
-	__u32 pad;
 	__u64 hash_seed;
 	__u64 stamp_offset; /* random: stamps of an earlier run are out of range */
-	__u64 build_id;     /* of sources and sizes: may a controller adopt this? */
+	__u64 build_id;	    /* of sources and sizes: may a controller adopt this? */
 };
 
 /* One per peer, written by the controller. The paths of a bond lie side by
@@ -75,9 +74,9 @@ struct mpb_bond {
 	__u32 pad;
 	__u64 failover_ns;
 	__u64 down_delay_ns;
-	__u64 stall_ns;	   /* silence of all probing that counts as a stall */
-	__u64 rtt_max_ns;  /* slowest path's round trip: its answers' head start */
-	__u64 tx_session;  /* as in the header */
+	__u64 stall_ns;	  /* silence of all probing that counts as a stall */
+	__u64 rtt_max_ns; /* slowest path's round trip: its answers' head start */
+	__u64 tx_session; /* as in the header */
 	__u64 tx_mac_key[2];
 	__u16 order[MPB_MAX_BOND_PATHS]; /* who takes over, best first */
 };
@@ -86,9 +85,9 @@ struct mpb_bond {
  * goes on, so a stalled controller ages no path: see liveness.h. */
 struct mpb_bond_live {
 	__u64 clock_ns;
-	__u64 clock_read_ns;  /* when clock_ns was last advanced */
-	__u64 clock_hold_ns;  /* it stands still until then */
-	__u64 freshest_ns;    /* the newest proof of any path, in clock_ns */
+	__u64 clock_read_ns;   /* when clock_ns was last advanced */
+	__u64 clock_hold_ns;   /* it stands still until then */
+	__u64 freshest_ns;     /* the newest proof of any path, in clock_ns */
 	__u64 last_alive_path; /* the path of that proof */
 	__u64 active_path;     /* what active-backup used last; MPB_NO_PATH at first */
 	__u64 failovers;       /* by the controller: outlives it here */
@@ -117,16 +116,16 @@ struct mpb_path {
 
 /* One per path, written by the programs. */
 struct mpb_path_live {
-	__u64 proof_ns;		 /* newest proof of life, on the bond's clock */
-	__u64 proof_at_ns;	 /* the same on CLOCK_MONOTONIC, for listings */
-	__u64 answer_stamp;	 /* peer's stamp in its newest answer: acknowledged next */
-	__u64 answer_at_ns;	 /* when that answer came */
-	__u64 acked_stamp;	 /* our newest answer stamp that the peer acknowledged */
-	__u64 last_in_ns;	 /* newest probe or answer that passed its check; 0 = never */
-	__u64 last_out_ns;	 /* newest probe sent */
-	__u64 probes_sent;	 /* the low half is the probe's sequence number */
+	__u64 proof_ns;	    /* newest proof of life, on the bond's clock */
+	__u64 proof_at_ns;  /* the same on CLOCK_MONOTONIC, for listings */
+	__u64 answer_stamp; /* peer's stamp in its newest answer: acknowledged next */
+	__u64 answer_at_ns; /* when that answer came */
+	__u64 acked_stamp;  /* our newest answer stamp that the peer acknowledged */
+	__u64 last_in_ns;   /* newest probe or answer that passed its check; 0 = never */
+	__u64 last_out_ns;  /* newest probe sent */
+	__u64 probes_sent;  /* the low half is the probe's sequence number */
 	__u64 probes_answered;
-	__u64 answered_mask;	 /* bit n: probe answered_highest - n was answered */
+	__u64 answered_mask; /* bit n: probe answered_highest - n was answered */
 	__u32 answered_highest;
 	__u32 pad0;
 	__u32 rtt_count; /* samples ever taken; the ring's head is this mod 64 */

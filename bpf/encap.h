@@ -59,7 +59,8 @@ static __always_inline void leave_group(struct ethhdr *eth)
 	eth->h_dest[0] &= 0xfe;
 }
 
-static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len, __u8 tos)
+static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len,
+					  __u8 tos)
 {
 	void *data = (void *)(long)skb->data;
 	struct outer_v4 *out = data + MPB_ETH_HLEN;
@@ -76,7 +77,8 @@ static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path
 	return 1;
 }
 
-static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len, __u8 tos)
+static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len,
+					  __u8 tos)
 {
 	void *data = (void *)(long)skb->data;
 	struct outer_v6 *out = data + MPB_ETH_HLEN;
@@ -94,7 +96,8 @@ static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path
 }
 
 /* Writes the path's header over the room made for it. Returns 0 if it does not fit. */
-static __always_inline int write_outer(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len, __u8 tos)
+static __always_inline int write_outer(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len,
+				       __u8 tos)
 {
 	if (path->flags & MPB_PATH_IPV6)
 		return write_outer_v6(skb, path, inner_len, tos);
@@ -117,6 +120,38 @@ static __always_inline long make_room(struct __sk_buff *skb, struct mpb_path *pa
 	else
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
 	return bpf_skb_adjust_room(skb, overhead(path), BPF_ADJ_ROOM_MAC, flags);
+}
+
+/* The same for a packet that is inside a tunnel already, another one or a bond it
+ * just came out of: the kernel keeps one set of inner headers per packet and
+ * refuses a second. So nothing is said of inner headers; the device has cut the
+ * packet before, and what is left to do is the outer protocol, which only
+ * change_proto can set: it adds or drops 20 bytes on the way. Returns 0 where
+ * the kernel refuses. */
+static __always_inline int make_plain_room(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_family)
+{
+	__u32 less = sizeof(struct ipv6hdr) - sizeof(struct iphdr);
+	__u32 room = overhead(path);
+	__u8 saved[20];
+
+	if (skb->gso_size)
+		return 0;
+	if (path->flags & MPB_PATH_IPV6) {
+		if (inner_family == AF_INET6)
+			return !bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0);
+		if (bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0))
+			return 0;
+		return !bpf_skb_adjust_room(skb, room - less, BPF_ADJ_ROOM_MAC, 0);
+	}
+	if (inner_family == AF_INET)
+		return !bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, 0);
+	if (bpf_skb_load_bytes(skb, MPB_ETH_HLEN, saved, sizeof(saved)))
+		return 0;
+	if (bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0))
+		return 0;
+	if (bpf_skb_adjust_room(skb, room + less, BPF_ADJ_ROOM_MAC, 0))
+		return 0;
+	return !bpf_skb_store_bytes(skb, MPB_ETH_HLEN + room, saved, sizeof(saved), 0);
 }
 
 /* Out of the path's link to its next hop; the kernel resolves the neighbour. */

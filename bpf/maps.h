@@ -26,6 +26,8 @@
 #define MPB_CPUS 2
 #endif
 
+/* clang-format takes products in arguments for pointers. */
+// clang-format off
 BPF_F_TABLE("array", __u32, struct mpb_node, node_map, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_bond, bonds, MPB_BONDS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_bond_live, bonds_live, MPB_BONDS, BPF_F_MMAPABLE);
@@ -39,6 +41,7 @@ BPF_TABLE("lru_hash", __u64, struct mpb_flow, flows, MPB_FLOWS);
 BPF_TABLE("hash", __be64, struct mpb_session, sessions, MPB_BONDS * 4);
 BPF_TABLE("hash", struct mpb_remote_key, struct mpb_remote, remotes, MPB_PATHS * 2);
 BPF_TABLE("hash", struct mpb_local_key, struct mpb_local, locals, MPB_PATHS * 2);
+// clang-format on
 
 static __always_inline struct mpb_node *node_get(void)
 {

@@ -90,10 +90,11 @@ int tx(struct __sk_buff *skb)
 	if (inner_len + overhead(path) > MAX_IP_LEN)
 		return finish(REASON_tx_too_big, TC_ACT_SHOT);
 	if (make_room(skb, path)) {
-		/* Already inside a tunnel: the device segments it first. */
+		/* Inside a tunnel already: the device cuts it first. */
 		if (skb->ifindex == node->mp0_ifindex)
 			return finish(REASON_tx_to_device, TC_ACT_OK);
-		return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
+		if (!make_plain_room(skb, path, in.dest.family))
+			return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
 	}
 	if (!write_outer(skb, path, inner_len, in.tos))
 		return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
@@ -122,7 +123,7 @@ static __always_inline int rx_data(struct __sk_buff *skb, struct mpb_node *node,
 	struct admitted in = { .outer = *outer };
 	__u32 packets = segments(skb);
 	__u32 inner_len = skb->len - outer->ip_offset - outer->header_len;
-	int reason = admit((void *)(long)skb->data, (void *)(long)skb->data_end, session, &in);
+	int reason = admit((void *)(long)skb->data, (void *)(long)skb->data_end, inner_len, session, &in);
 
 	if (reason != GO_ON)
 		return tc_end(reason);
@@ -148,6 +149,9 @@ static __always_inline int rx(struct __sk_buff *skb, __u32 l2_len)
 
 	if (!node || node->abi_version != MPB_ABI_VERSION)
 		return tc_end(REASON_rx_unconfigured);
+	/* The stack has taken the tag off already; the VLAN device gets it next. */
+	if (skb->vlan_present)
+		return tc_end(REASON_rx_not_ours);
 	pull_headers(skb, RX_HEADERS);
 	reason = classify((void *)(long)skb->data, (void *)(long)skb->data_end, l2_len, skb->protocol, node,
 			  &got.outer, &got.session);
@@ -200,10 +204,10 @@ int rx_xdp(struct xdp_md *ctx)
 		return xdp_end(REASON_rx_truncated);
 	if ((header->version_type & 0xf) != WIRE_DATA)
 		return xdp_end(REASON_rx_to_tc);
-	reason = admit(data, data_end, session, &in);
+	inner_len = data_end - data - MPB_ETH_HLEN - in.outer.header_len;
+	reason = admit(data, data_end, inner_len, session, &in);
 	if (reason != GO_ON)
 		return xdp_end(reason);
-	inner_len = data_end - data - MPB_ETH_HLEN - in.outer.header_len;
 	if (bpf_xdp_adjust_head(ctx, in.outer.header_len))
 		return xdp_end(REASON_rx_decap_failed);
 	data = (void *)(long)ctx->data;

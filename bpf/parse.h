@@ -84,10 +84,15 @@ static __always_inline int parse_outer(void *data, void *data_end, __u32 l2_len,
 	return 0;
 }
 
-/* The inner packet's source as a prefix key of full length, after checking that
- * its IP header is whole. Returns 0 where it is not. `proto` gets the ethertype. */
-static __always_inline int parse_inner_source(void *ip, void *data_end, struct mpb_prefix_key *key,
-					      __be16 *proto)
+/* What rx needs to know of the inner packet. */
+struct inner_source {
+	struct mpb_prefix_key key; /* of full length */
+	__u32 len;		   /* as its IP header has it */
+	__be16 proto;		   /* ethertype */
+};
+
+/* Returns 0 where the inner IP header is not whole. */
+static __always_inline int parse_inner_source(void *ip, void *data_end, struct inner_source *in)
 {
 	struct iphdr *v4 = ip;
 	struct ipv6hdr *v6 = ip;
@@ -95,20 +100,22 @@ static __always_inline int parse_inner_source(void *ip, void *data_end, struct m
 	if ((void *)(v4 + 1) > data_end)
 		return 0;
 	if (v4->version == 4) {
-		if (v4->ihl < 5 || bpf_ntohs(v4->tot_len) < v4->ihl * 4)
+		in->len = bpf_ntohs(v4->tot_len);
+		if (v4->ihl < 5 || in->len < v4->ihl * 4)
 			return 0;
-		key->family = AF_INET;
-		key->prefix_len = 32 + 32;
-		__builtin_memcpy(key->address, &v4->saddr, 4);
-		*proto = bpf_htons(ETH_P_IP);
+		in->key.family = AF_INET;
+		in->key.prefix_len = 32 + 32;
+		__builtin_memcpy(in->key.address, &v4->saddr, 4);
+		in->proto = bpf_htons(ETH_P_IP);
 		return 1;
 	}
 	if (v4->version != 6 || (void *)(v6 + 1) > data_end)
 		return 0;
-	key->family = AF_INET6;
-	key->prefix_len = 32 + 128;
-	__builtin_memcpy(key->address, &v6->saddr, 16);
-	*proto = bpf_htons(ETH_P_IPV6);
+	in->len = sizeof(*v6) + bpf_ntohs(v6->payload_len);
+	in->key.family = AF_INET6;
+	in->key.prefix_len = 32 + 128;
+	__builtin_memcpy(in->key.address, &v6->saddr, 16);
+	in->proto = bpf_htons(ETH_P_IPV6);
 	return 1;
 }
 

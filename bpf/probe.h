@@ -52,13 +52,15 @@ static __always_inline void tick(struct __sk_buff *skb, struct mpb_node *node)
 		return;
 	if (at >= count || at >= MPB_TICK_PATHS)
 		return;
-	if (bpf_skb_load_bytes(skb, offsetof(struct mpb_tick, path) + at * sizeof(index), &index, sizeof(index)))
+	if (bpf_skb_load_bytes(skb, offsetof(struct mpb_tick, path) + at * sizeof(index), &index,
+			       sizeof(index)))
 		return;
 	tick_path(skb, node, index);
 }
 
-static __always_inline void fill_probe(struct mac_message *message, struct mpb_node *node, struct mpb_bond *bond,
-				       struct mpb_path *path, struct mpb_path_live *live, __u32 index)
+static __always_inline void fill_probe(struct mac_message *message, struct mpb_node *node,
+				       struct mpb_bond *bond, struct mpb_path *path,
+				       struct mpb_path_live *live, __u32 index)
 {
 	__u64 now_ns = bpf_ktime_get_ns();
 	__u64 hold_us = (now_ns - live->answer_at_ns) / 1000;
@@ -129,7 +131,8 @@ static __always_inline __u32 path_of_remote(struct __sk_buff *skb, struct receiv
 	if (rx->outer.family == AF_INET)
 		failed = bpf_skb_load_bytes(skb, ip_offset + offsetof(struct iphdr, saddr), key.address, 4);
 	else
-		failed = bpf_skb_load_bytes(skb, ip_offset + offsetof(struct ipv6hdr, saddr), key.address, 16);
+		failed = bpf_skb_load_bytes(skb, ip_offset + offsetof(struct ipv6hdr, saddr), key.address,
+					    16);
 	if (failed)
 		return MPB_NO_PATH;
 	remote = remote_get(&key);
@@ -176,10 +179,11 @@ static __always_inline int turn_around(struct __sk_buff *skb, struct outer *oute
 	if (ip && !swap_bytes(skb, 0, 6, 6))
 		return 0;
 	if (outer->family == AF_INET) {
-		if (!swap_bytes(skb, ip + offsetof(struct iphdr, saddr), ip + offsetof(struct iphdr, daddr), 4))
+		if (!swap_bytes(skb, ip + offsetof(struct iphdr, saddr), ip + offsetof(struct iphdr, daddr),
+				4))
 			return 0;
-	} else if (!swap_bytes(skb, ip + offsetof(struct ipv6hdr, saddr), ip + offsetof(struct ipv6hdr, daddr),
-			       16)) {
+	} else if (!swap_bytes(skb, ip + offsetof(struct ipv6hdr, saddr),
+			       ip + offsetof(struct ipv6hdr, daddr), 16)) {
 		return 0;
 	}
 	return swap_bytes(skb, udp, udp + 2, 2);
@@ -193,7 +197,8 @@ static __always_inline int renew_ttl(struct __sk_buff *skb, struct outer *outer)
 	__u8 ttl = 64;
 
 	if (outer->family == AF_INET6)
-		return !bpf_skb_store_bytes(skb, outer->ip_offset + offsetof(struct ipv6hdr, hop_limit), &ttl, 1, 0);
+		return !bpf_skb_store_bytes(skb, outer->ip_offset + offsetof(struct ipv6hdr, hop_limit), &ttl,
+					    1, 0);
 	if (bpf_skb_load_bytes(skb, outer->ip_offset, words, sizeof(words)))
 		return 0;
 	words[4] = bpf_htons((__u16)(ttl << 8) | (bpf_ntohs(words[4]) & 0xff));
@@ -226,19 +231,25 @@ static __always_inline int answer(struct __sk_buff *skb, struct received *rx, st
 	return finish(REASON_rx_probe_answered, bpf_redirect(skb->ifindex, 0));
 }
 
-static __always_inline int take_answer(struct received *rx, struct mpb_bond *bond, struct mac_message *message)
+static __always_inline int take_answer(struct received *rx, struct mpb_bond *bond,
+				       struct mac_message *message)
 {
 	struct mpb_bond_live *bond_live = bond_live_get(rx->session->bond);
 	__u32 number = bpf_ntohs(message->header.path);
 	__u32 index = bond->first_path + number;
 	struct mpb_path_live *live = path_live_get(index);
+	struct mpb_path *path = path_get(index);
 	__u64 rtt_ns = stamp_now(rx->node, rx->now_ns) - message->probe.sent_stamp;
 
-	if (!bond_live || !live || number >= bond->path_count)
+	if (!bond_live || !live || !path || number >= bond->path_count)
+		return finish(REASON_rx_unknown_path, TC_ACT_SHOT);
+	/* Taken out while its answer was on the way. */
+	if (!(path->flags & MPB_PATH_USED))
 		return finish(REASON_rx_unknown_path, TC_ACT_SHOT);
 	if (!stamp_recent(rx->node, message->probe.sent_stamp, rx->now_ns))
 		return finish(REASON_rx_stale_answer, TC_ACT_SHOT);
-	if (!window_accept(&live->answered_highest, &live->answered_mask, bpf_ntohl(message->header.sequence)))
+	if (!window_accept(&live->answered_highest, &live->answered_mask,
+			   bpf_ntohl(message->header.sequence)))
 		return finish(REASON_rx_stale_answer, TC_ACT_SHOT);
 	record_rtt(live, rtt_ns);
 	live->last_in_ns = rx->now_ns;

@@ -6,16 +6,16 @@
 #ifndef MPBOND_REASONS_H
 #define MPBOND_REASONS_H
 
-#define MPB_REASONS(REASON)                                                               \
+#define MPB_REASONS(REASON)                                                                \
 	REASON(0, tx_sent, "sent over a path")                                             \
-	REASON(1, tx_to_device, "left to mp0's queue, to come back cut or shaped")          \
-	REASON(2, tx_not_ip, "dropped: neither IPv4 nor IPv6")                              \
-	REASON(3, tx_malformed, "dropped: inner IP header cut short or wrong")              \
-	REASON(4, tx_no_peer, "dropped: in no peer's allowed prefixes")                     \
-	REASON(5, tx_no_path, "dropped: no path of the peer is usable")                     \
-	REASON(6, tx_too_big, "dropped: no room for the outer header below 64 KiB")         \
-	REASON(7, tx_encap_failed, "dropped: the kernel refused to add the outer header")   \
-	REASON(8, tx_unconfigured, "dropped: the controller has not finished")              \
+	REASON(1, tx_to_device, "left to mp0's queue, to come back cut or shaped")         \
+	REASON(2, tx_not_ip, "dropped: neither IPv4 nor IPv6")                             \
+	REASON(3, tx_malformed, "dropped: inner IP header cut short or wrong")             \
+	REASON(4, tx_no_peer, "dropped: in no peer's allowed prefixes")                    \
+	REASON(5, tx_no_path, "dropped: no path of the peer is usable")                    \
+	REASON(6, tx_too_big, "dropped: no room for the outer header below 64 KiB")        \
+	REASON(7, tx_encap_failed, "dropped: the kernel refused to add the outer header")  \
+	REASON(8, tx_unconfigured, "dropped: the controller has not finished")             \
 	REASON(9, rx_delivered, "delivered to mp0")                                        \
 	REASON(10, rx_not_ours, "passed on untouched")                                     \
 	REASON(11, rx_truncated, "dropped: shorter than its headers say")                  \

@@ -78,22 +78,28 @@ static __always_inline struct wire_header *bond_header(void *data, void *data_en
 	return (void *)(header + 1) > data_end ? 0 : header;
 }
 
-/* May this data packet come in? Cryptokey routing, as WireGuard has it: the
- * inner source must lie in the prefixes of the peer whose session it carries. */
-static __always_inline int admit(void *data, void *data_end, struct mpb_session *session, struct admitted *in)
+/* May this data packet, with `inner_len` bytes inside, come in? Cryptokey routing,
+ * as WireGuard has it: the inner source must lie in the prefixes of the peer whose
+ * session it carries. */
+static __always_inline int admit(void *data, void *data_end, __u32 inner_len, struct mpb_session *session,
+				 struct admitted *in)
 {
 	struct wire_header *header = bond_header(data, data_end, &in->outer);
-	struct mpb_prefix_key key = {};
+	struct inner_source source = {};
 	struct mpb_prefix *prefix;
 	__u32 number;
 
 	if (!header)
 		return REASON_rx_truncated;
-	if (!parse_inner_source(header + 1, data_end, &key, &in->inner_proto))
+	if (!parse_inner_source(header + 1, data_end, &source))
 		return REASON_rx_inner_malformed;
-	prefix = prefix_get(&key);
+	/* The stack behind mp0 would drop it too, but not under a name of ours. */
+	if (source.len > inner_len)
+		return REASON_rx_truncated;
+	prefix = prefix_get(&source.key);
 	if (!prefix || prefix->bond != session->bond)
 		return REASON_rx_source_not_allowed;
+	in->inner_proto = source.proto;
 	number = bpf_ntohs(header->path);
 	in->path = number < MPB_MAX_BOND_PATHS ? session->local_path[number] : MPB_NO_PATH;
 	return GO_ON;

@@ -3,18 +3,18 @@
 #define MPBOND_SIPHASH_H
 
 #define SIP_ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
-#define SIP_ROUND(v0, v1, v2, v3)                                                                    \
-	do {                                                                                         \
-		v0 += v1;                                                                            \
-		v1 = SIP_ROTL(v1, 13) ^ v0;                                                          \
-		v0 = SIP_ROTL(v0, 32);                                                               \
-		v2 += v3;                                                                            \
-		v3 = SIP_ROTL(v3, 16) ^ v2;                                                          \
-		v0 += v3;                                                                            \
-		v3 = SIP_ROTL(v3, 21) ^ v0;                                                          \
-		v2 += v1;                                                                            \
-		v1 = SIP_ROTL(v1, 17) ^ v2;                                                          \
-		v2 = SIP_ROTL(v2, 32);                                                               \
+#define SIP_ROUND(v0, v1, v2, v3)           \
+	do {                                \
+		v0 += v1;                   \
+		v1 = SIP_ROTL(v1, 13) ^ v0; \
+		v0 = SIP_ROTL(v0, 32);      \
+		v2 += v3;                   \
+		v3 = SIP_ROTL(v3, 16) ^ v2; \
+		v0 += v3;                   \
+		v3 = SIP_ROTL(v3, 21) ^ v0; \
+		v2 += v1;                   \
+		v1 = SIP_ROTL(v1, 17) ^ v2; \
+		v2 = SIP_ROTL(v2, 32);      \
 	} while (0)
 
 /* `count` must be a constant at every call: the loop is unrolled. */

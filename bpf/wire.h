@@ -29,10 +29,10 @@ struct wire_header {
  * place. Stamps are opaque to everyone but the clock's owner and travel in the
  * owner's byte order; `mac` is SipHash-2-4 over header and body before it. */
 struct wire_probe {
-	__u64 sent_stamp;	    /* prober's clock; echoed by the answer */
-	__u64 answer_stamp;	    /* answerer's clock; acknowledged by the next probe */
-	__be32 hold_us;		    /* probe: how long ago that answer came */
-	__be32 sent_packets;	    /* data on this path, low 32 bits */
+	__u64 sent_stamp;    /* prober's clock; echoed by the answer */
+	__u64 answer_stamp;  /* answerer's clock; acknowledged by the next probe */
+	__be32 hold_us;	     /* probe: how long ago that answer came */
+	__be32 sent_packets; /* data on this path, low 32 bits */
 	__be32 received_packets;
 	__be32 reserved;
 	__u64 mac;

@@ -55,7 +55,6 @@ NODE = np.dtype(
         ("port", ">u2"),
         ("paths", "<u4"),
         ("bonds", "<u4"),
-        ("pad", "<u4"),
         ("hash_seed", "<u8"),
         ("stamp_offset", "<u8"),
         ("build_id", "<u8"),

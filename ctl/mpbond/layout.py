@@ -185,14 +185,14 @@ def _kept_paths(peer: Peer, before: tuple[PathSpec, ...], inventory: Inventory, 
     kept: list[PathSpec] = []
     for spec in before:
         key, link = spec.key, down.get(spec.ifindex)
-        if link is None or link.name != key.ifname:
-            continue
-        for endpoint in peer.endpoints:
-            if (endpoint.address, endpoint.port) == (key.remote, key.port) and endpoint.link in (
-                None,
-                key.ifname,
-            ):
-                kept.append(_path(peer.policy, link, endpoint, spec.next_hop, key.local))
+        named = [
+            endpoint
+            for endpoint in peer.endpoints
+            if (endpoint.address, endpoint.port) == (key.remote, key.port)
+            and endpoint.link in (None, key.ifname)
+        ]
+        if link is not None and link.name == key.ifname and named:
+            kept.append(_path(peer.policy, link, named[0], spec.next_hop, key.local))
     return [spec for spec in kept if _of_wanted_family(spec)]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpbond.config.model import Interface, Network, RxMode
-from mpbond.layout import BondSpec, Layout, PathSpec
+from mpbond.layout import BondSpec, Layout, PathKey, PathSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +179,21 @@ Step = (
 )
 
 
+def _place(path: PathSpec) -> tuple[PathKey, int, int]:
+    """Whose change means another path in the kernel: measured anew, found by another
+    key. A link that was made anew has its old name and another ifindex."""
+    return path.key, path.number, path.ifindex
+
+
 def _bond_steps(after: BondSpec, before: BondSpec | None) -> list[Step]:
     """Additions and changes of one bond; its removals are _path_removals'."""
     steps: list[Step] = []
     if before is None or before.peer != after.peer:
         steps.append(PutBond(after, before is None))
-    old = {path.key: path for path in before.paths} if before else {}
-    steps += [PutPath(after, path, path.key not in old) for path in after.paths if old.get(path.key) != path]
+    old = {_place(path): path for path in before.paths} if before else {}
+    steps += [
+        PutPath(after, path, _place(path) not in old) for path in after.paths if old.get(_place(path)) != path
+    ]
     owned = set(before.peer.allowed) if before else set()
     steps += [PutPrefix(prefix, after) for prefix in after.peer.allowed if prefix not in owned]
     return steps
@@ -195,11 +203,11 @@ def _removals(
     after: BondSpec | None, before: BondSpec, keep: set[object], prefixes: set[Network]
 ) -> list[Step]:
     """What of `before` is not in `after`. `keep`: local addresses still in use."""
-    kept = {path.key: path.number for path in after.paths} if after else {}
+    kept = {_place(path) for path in after.paths} if after else set()
     steps: list[Step] = [
         RemovePath(before, path, path.key.local not in keep)
         for path in before.paths
-        if kept.get(path.key) != path.number
+        if _place(path) not in kept
     ]
     steps += [RemovePrefix(prefix, before) for prefix in before.peer.allowed if prefix not in prefixes]
     if after is None:
@@ -230,12 +238,35 @@ def _interface_steps(after: Layout, before: Layout | None) -> list[Step]:
     old_rx = dict(before.rx) if before else {}
     old_addresses = before.addresses if before else ()
     old_routes = before.routes if before else ()
+    gone = [address for address in old_addresses if address not in after.addresses]
+    lost = _routes_lost(after, old_addresses, gone)
     steps: list[Step] = [AttachRx(link, mode) for link, mode in after.rx if old_rx.get(link) != mode]
     steps += [DetachRx(link) for link in old_rx if link not in dict(after.rx)]
     steps += [RemoveRoute(name, prefix) for prefix in old_routes if prefix not in after.routes]
-    steps += [RemoveAddress(name, address) for address in old_addresses if address not in after.addresses]
-    steps += [AddAddress(name, address) for address in after.addresses if address not in old_addresses]
+    steps += _address_steps(after, old_addresses, gone)
     if before is None:
         steps.append(BringUp(name))
-    steps += [AddRoute(name, prefix) for prefix in after.routes if prefix not in old_routes]
+    steps += [AddRoute(name, prefix) for prefix in after.routes if prefix not in old_routes or prefix in lost]
     return steps
+
+
+def _address_steps(after: Layout, old: tuple[Interface, ...], gone: list[Interface]) -> list[Step]:
+    """New ones come first, so that mp0 is not without any. But the kernel may take an
+    IPv4 network's other addresses along with one that goes: those come after it."""
+    shaken = {address.network for address in gone}
+    first = [address for address in after.addresses if address not in old and address.network not in shaken]
+    last = [address for address in after.addresses if address.network in shaken]
+    return [
+        *(AddAddress(after.name, address) for address in first),
+        *(RemoveAddress(after.name, address) for address in gone),
+        *(AddAddress(after.name, address) for address in last),
+    ]
+
+
+def _routes_lost(after: Layout, old: tuple[Interface, ...], gone: list[Interface]) -> set[Network]:
+    """What the kernel takes along with a link's last IPv4 address: its IPv4 routes."""
+    shaken = {address.network for address in gone}
+    safe = [address for address in (*old, *after.addresses) if address.network not in shaken]
+    if all(address.version == 6 for address in gone) or any(address.version == 4 for address in safe):
+        return set()
+    return {prefix for prefix in after.routes if prefix.version == 4}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from mpbond.config.model import BasePolicy, LinkMode, Policy, SelectMethod
 
@@ -52,6 +53,9 @@ class Memory:
 
     challenger: int | None = None
     periods: int = 0
+
+    def forget(self) -> None:
+        self.challenger, self.periods = None, 0
 
 
 def usable(paths: Sequence[PathView]) -> list[PathView]:
@@ -96,11 +100,16 @@ def _chain(policy: Policy, ifname: str) -> list[str]:
 
 
 def _succession(policy: Policy, paths: Sequence[PathView], ifname: str) -> list[PathView]:
-    """Who follows when `ifname` fails: its failoverTo chain, the other non-spares
-    by score, then the spares."""
-    chain = _chain(policy, ifname)
-    named = [path for name in chain for path in _by_score(paths) if path.ifname == name]
-    rest = [path for path in paths if path.ifname not in chain]
+    """Who follows when the path in use, one of `ifname`'s, fails: where links are
+    listed the link's other paths (a link fails with its last one) and its failoverTo
+    chain; under `failure` the primary, which waits for this; the other non-spares by
+    score; then the spares."""
+    first = [ifname, *_chain(policy, ifname)] if policy.links else []
+    if policy.primary is not None and policy.link_select_method is SelectMethod.FAILURE:
+        first.append(policy.primary)
+    first = list(dict.fromkeys(first))
+    named = [path for name in first for path in _by_score(paths) if path.ifname == name]
+    rest = [path for path in paths if path.ifname not in first]
     normal = _links_in_turn(_by_score([path for path in rest if path.mode is LinkMode.PRIMARY]))
     spares = _links_in_turn(_by_score([path for path in rest if path.mode is LinkMode.SPARE]))
     return named + normal + spares
@@ -109,42 +118,59 @@ def _succession(policy: Policy, paths: Sequence[PathView], ifname: str) -> list[
 def _optimized(active: PathView, paths: Sequence[PathView], memory: Memory) -> PathView:
     normal = [path for path in paths if path.mode is LinkMode.PRIMARY] or list(paths)
     best = _by_score(normal)[0]
-    if active.mode is LinkMode.SPARE and best.mode is LinkMode.PRIMARY:
-        return best
-    if best.index == active.index or best.score <= active.score * OPTIMIZE_MARGIN:
-        memory.challenger, memory.periods = None, 0
+    leads = best.index != active.index and best.score > active.score * OPTIMIZE_MARGIN
+    from_spare = active.mode is LinkMode.SPARE and best.mode is LinkMode.PRIMARY
+    memory.periods = memory.periods + 1 if leads and memory.challenger == best.index else int(leads)
+    memory.challenger = best.index if leads else None
+    if not from_spare and memory.periods < OPTIMIZE_PERIODS:
         return active
-    memory.periods = memory.periods + 1 if memory.challenger == best.index else 1
-    memory.challenger = best.index
-    if memory.periods < OPTIMIZE_PERIODS:
-        return active
-    memory.challenger, memory.periods = None, 0
+    memory.forget()
     return best
 
 
 def _reselect(policy: Policy, active: PathView, paths: Sequence[PathView], memory: Memory) -> PathView:
-    """The active path is fine: does another take its place all the same?"""
-    primaries = _by_score([path for path in paths if path.ifname == policy.primary])
+    """The active path is fine: does another take its place all the same? The primary
+    may, and any non-spare that of a spare."""
     method = policy.link_select_method
     if method is SelectMethod.OPTIMIZE:
         return _optimized(active, paths, memory)
-    if not primaries or active.ifname == policy.primary or method is SelectMethod.FAILURE:
+    if method is SelectMethod.FAILURE or policy.primary in (None, active.ifname):
         return active
-    if method is SelectMethod.BETTER and primaries[0].score <= active.score:
+    best = _first(policy, paths)
+    wanted = best.ifname == policy.primary or (
+        active.mode is LinkMode.SPARE and best.mode is LinkMode.PRIMARY
+    )
+    if not wanted or (method is SelectMethod.BETTER and best.score <= active.score):
         return active
-    return primaries[0]
+    return best
 
 
-def _first_active(policy: Policy, paths: Sequence[PathView], failed_link: str | None) -> PathView:
-    primaries = _by_score([path for path in paths if path.ifname == policy.primary])
-    if failed_link is not None:
-        return _succession(policy, paths, failed_link)[0]
-    if primaries:
-        return primaries[0]
+def _first(policy: Policy, paths: Sequence[PathView]) -> PathView:
+    """Whom the policy would choose if nothing were in use: the primary, else who
+    follows it, else the best."""
     if policy.primary is not None:
         return _succession(policy, paths, policy.primary)[0]
     normal = [path for path in paths if path.mode is LinkMode.PRIMARY]
     return _by_score(normal or paths)[0]
+
+
+def _in_use(policy: Policy, paths: Sequence[PathView], last: PathView | None) -> PathView | None:
+    """The path that goes on carrying: the last active one, else, where links are
+    listed, the best of its link, which has not failed then."""
+    if last is None or last in paths:
+        return last
+    same_link = [path for path in paths if path.ifname == last.ifname]
+    return _by_score(same_link)[0] if same_link and policy.links else None
+
+
+def _follower(policy: Policy, paths: Sequence[PathView], last: PathView | None) -> PathView:
+    """Nothing is in use, or what was has failed."""
+    to_primary = policy.link_select_method is SelectMethod.ALWAYS and any(
+        path.ifname == policy.primary for path in paths
+    )
+    if last is None or to_primary:
+        return _first(policy, paths)
+    return _succession(policy, paths, last.ifname)[0]
 
 
 def active_backup(
@@ -152,18 +178,20 @@ def active_backup(
 ) -> Assignment:
     """All data on one path. `active` is the path in use, eligible or not."""
     now = usable(paths)
+    last = next((path for path in paths if path.index == active), None)
+    in_use = _in_use(policy, now, last)
+    if in_use is None:
+        memory.forget()
     if not now:
         return Assignment((), 0)
-    in_use = next((path for path in now if path.index == active), None)
-    before = next((path.ifname for path in paths if path.index == active), None)
     if in_use is not None:
         chosen = _reselect(policy, in_use, now, memory)
     else:
-        chosen = _first_active(policy, now, before)
+        chosen = _follower(policy, now, last)
     others = [path for path in now if path.index != chosen.index]
     order = [chosen, *_succession(policy, others, chosen.ifname)]
-    preferred = sum(path.mode is LinkMode.PRIMARY for path in order)
-    return Assignment(tuple(path.index for path in order), preferred, {}, chosen.index)
+    leading = takewhile(lambda path: path.mode is LinkMode.PRIMARY, order)
+    return Assignment(tuple(path.index for path in order), len(list(leading)), {}, chosen.index)
 
 
 def balance_xor(policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory) -> Assignment:

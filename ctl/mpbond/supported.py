@@ -8,9 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mpbond.config.model import Config, Encryption, Peer, Policy
+from mpbond.config.model import Config, Encryption, Peer, Policy, Settings
 from mpbond.errors import Unsupported
 from mpbond.policies import ASSIGN
+
+# Fields of Settings that nothing reads yet, by their key.
+_SETTINGS = {
+    "connectionPriorityLan": "priority_lan",
+    "connectionPriorityWan": "priority_wan",
+    "connectionPriorityRelay": "priority_relay",
+    "connectionPriorityUpgradeThreshold": "priority_upgrade_threshold",
+    "connectionPriorityTcpLan": "priority_tcp_lan",
+    "connectionPriorityQuicLan": "priority_quic_lan",
+    "connectionPriorityTcpWan": "priority_tcp_wan",
+    "connectionPriorityQuicWan": "priority_quic_wan",
+    "alwaysLocalNets": "always_local_nets",
+    "limitBandwidthInLan": "limit_bandwidth_in_lan",
+}
 
 
 def _policy(policy: Policy) -> Iterator[tuple[str, str]]:
@@ -40,9 +54,16 @@ def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
     yield from _policy(peer.policy)
 
 
+def _settings(settings: Settings) -> Iterator[tuple[str, str]]:
+    default = Settings()
+    for key, name in _SETTINGS.items():
+        if getattr(settings, name) != getattr(default, name):
+            yield f"settings.{key}", "arrives in a later version; leave it out"
+
+
 def unsupported(config: Config) -> list[tuple[str, str]]:
     """(what, what to do instead) of everything that `up` would refuse."""
-    found: list[tuple[str, str]] = []
+    found = list(_settings(config.settings))
     for peer in config.peers:
         found += _peer(peer)
     if config.api is not None:

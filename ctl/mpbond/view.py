@@ -1,7 +1,9 @@
 """Snapshots as tables for people. Renders, reads nothing.
 
-Columns are those of ZeroTier's document, with flows, traffic and the path's
-state beside them. A value that was not measured yet is a dash.
+Columns are those of ZeroTier's document, with the path's state and its traffic
+beside them, in three tables that each fit into 80 columns. A value that was not
+measured yet is a dash; what has no bound in length (names, IPv6 addresses) goes on
+in the next line rather than being cut.
 """
 
 from __future__ import annotations
@@ -16,20 +18,35 @@ from mpbond.snapshot import BondSnapshot, PathSnapshot, Snapshot
 _STATE_STYLE = {"up": "green", "waiting": "yellow", "down": "red", "link down": "red"}
 
 
+# What an age is given in once it is 10 s: a link that is down for a day has no ms.
+_AGE_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (10_000, "s"))
+
+
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _ms(value: float | None) -> str:
+    """0.12, 12.34, 1235: a second needs no hundredths of a millisecond."""
+    return _number(value, 2 if value is None or value < 1000 else 0)
+
+
 def _age(value_ms: float | None) -> str:
-    return "never" if value_ms is None else f"{value_ms:.0f}"
+    """ms, as ZeroTier has it; with a unit where it is another: 42s, 17m, 3h, 2d."""
+    if value_ms is None:
+        return "never"
+    for at_least_ms, unit in _AGE_UNITS:
+        if value_ms >= at_least_ms:
+            return f"{value_ms / (1000 if unit == 's' else at_least_ms):.0f}{unit}"
+    return f"{value_ms:.0f}"
 
 
 def _flag(value: bool) -> str:
     return "1" if value else "0"
 
 
-def human_bytes(value: int) -> str:
-    """12.3M: three digits or so, powers of 1000."""
+def human_count(value: int) -> str:
+    """Bytes or packets, 12.3M: three digits or so, powers of 1000."""
     size = float(value)
     for unit in ("", "k", "M", "G"):
         if size < 1000:
@@ -39,15 +56,19 @@ def human_bytes(value: int) -> str:
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for name, justify in columns:
-        table.add_column(name, justify="right" if justify == "r" else "left", no_wrap=True)
+    """Columns as (head, alignment): l, r, or f for left and folded where too long."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, kind in columns:
+        table.add_column(
+            name, justify="right" if kind == "r" else "left", no_wrap=kind != "f", overflow="fold"
+        )
     return table
 
 
 def bond_list(snapshot: Snapshot) -> RenderableType:
     """One line a peer: who, which policy, how many links live."""
-    table = _table(("peer", "l"), ("name", "l"), ("policy", "l"), ("links", "r"), ("session", "l"), ("failovers", "r"))
+    heads = (("peer", "l"), ("name", "f"), ("policy", "f"), ("links", "r"), ("session", "l"))
+    table = _table(*heads, ("failovers", "r"))
     for bond in snapshot.bonds:
         style = "green" if bond.session == "up" else "red"
         table.add_row(
@@ -80,7 +101,8 @@ def _facts(bond: BondSnapshot) -> RenderableType:
 
 
 def _where(bond: BondSnapshot) -> Table:
-    table = _table(("idx", "r"), ("interface", "l"), ("local", "l"), ("path", "l"), ("mode", "l"), ("rx", "l"), ("state", "l"))
+    heads = (("idx", "r"), ("interface", "l"), ("local", "f"), ("path", "f"), ("mode", "l"), ("rx", "l"))
+    table = _table(*heads, ("state", "l"))
     for path in bond.paths:
         state = Text(path.state, style=_STATE_STYLE.get(path.state, ""))
         if path.active:
@@ -89,11 +111,11 @@ def _where(bond: BondSnapshot) -> Table:
     return table
 
 
+_HOW = ("idx", "lat", "pdv", "plr", "per", "speed", "rx_age", "tx_age", "eligible", "bonded")
+
+
 def _how(bond: BondSnapshot) -> Table:
-    table = _table(
-        *((name, "r") for name in ("idx", "lat", "pdv", "plr", "per", "speed", "alloc")),
-        *((name, "r") for name in ("rx_age", "tx_age", "eligible", "bonded", "flows", "tx", "rx")),
-    )
+    table = _table(*((name, "r") for name in _HOW))
     for path in bond.paths:
         table.add_row(*_how_row(path))
     return table
@@ -102,28 +124,46 @@ def _how(bond: BondSnapshot) -> Table:
 def _how_row(path: PathSnapshot) -> list[str]:
     return [
         str(path.idx),
-        _number(path.latencyMean, 2),
-        _number(path.latencyVariance, 2),
+        _ms(path.latencyMean),
+        _ms(path.latencyVariance),
         _number(path.packetLossRatio, 4),
         _number(path.packetErrorRatio, 4),
         "-" if path.capacity is None else str(path.capacity),
-        f"{path.allocation:.2f}",
         _age(path.lastInAge),
         _age(path.lastOutAge),
         _flag(path.eligible),
         _flag(path.bonded),
-        str(path.assignedFlowCount),
-        human_bytes(path.txBytes),
-        human_bytes(path.rxBytes),
     ]
 
 
+_CARRIED = ("alloc", "flows", "tx_packets", "tx_bytes", "rx_packets", "rx_bytes")
+
+
+def _carried(bond: BondSnapshot) -> Table:
+    table = _table(("idx", "r"), ("interface", "l"), *((name, "r") for name in _CARRIED))
+    for path in bond.paths:
+        table.add_row(
+            str(path.idx),
+            path.ifname,
+            f"{path.allocation:.2f}",
+            str(path.assignedFlowCount),
+            human_count(path.txPackets),
+            human_count(path.txBytes),
+            human_count(path.rxPackets),
+            human_count(path.rxBytes),
+        )
+    return table
+
+
 def bond_show(snapshot: Snapshot, bond: BondSnapshot) -> RenderableType:
-    """All of one bond: facts, where its paths lead, how they do."""
-    parts: list[RenderableType] = [_facts(bond), _where(bond), _how(bond)]
-    if bond.session == "no session":
-        parts.append(Text(_why_no_session(snapshot), style="yellow"))
-    parts += [Text(note, style="yellow") for note in snapshot.notes]
+    """All of one bond: facts, where its paths lead, how they do, what they carried."""
+    parts: list[RenderableType] = [_facts(bond)]
+    for table in (_where(bond), _how(bond), _carried(bond)):
+        parts += [Text(""), table]
+    warnings = [_why_no_session(snapshot)] if bond.session == "no session" else []
+    warnings += snapshot.notes
+    if warnings:
+        parts += [Text(""), *(Text(warning, style="yellow") for warning in warnings)]
     return Group(*parts)
 
 

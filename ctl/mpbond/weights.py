@@ -29,7 +29,7 @@ def fill_slots(current: Sequence[int], shares: Mapping[int, float]) -> list[int]
     """The new table: `current` with as few slots changed as the shares allow.
 
     With no positive share every slot is NO_PATH. A fresh table (all NO_PATH)
-    comes out interleaved, so that neighbouring hashes do not share a path.
+    comes out interleaved: a path of share s has about every 1/s-th slot.
     """
     owed = slot_counts(shares)
     if not owed:
@@ -39,9 +39,10 @@ def fill_slots(current: Sequence[int], shares: Mapping[int, float]) -> list[int]
         if owed.get(path, 0) > 0:
             table[slot] = path
             owed[path] -= 1
+    due = {path: count for path, count in owed.items() if count}
     for slot in range(SLOTS):
         if table[slot] == NO_PATH:
-            path = max(owed, key=lambda candidate: (owed[candidate], -candidate))
+            path = max(due, key=lambda candidate: (owed[candidate] / due[candidate], -candidate))
             table[slot] = path
             owed[path] -= 1
     return table

@@ -78,10 +78,12 @@ class Lab:
                 for key in ("accept_ra", "accept_dad", "addr_gen_mode"):
                     Path(f"/proc/sys/net/ipv6/conf/{name}/{key}").write_text(f"{int(key[-1] == 'e')}\n")
                 ipr.link("set", index=self.ifindex[name], state="up")
-            device.add_address(ipr, BOND, ip_interface("10.0.0.1/8"))
+            device.add_address(ipr, BOND, ip_interface("10.9.9.9/8"))
             device.bring_up(ipr, BOND)
             self.mac = {
-                name: bytes.fromhex(next(iter(ipr.get_links(index))).get_attr("IFLA_ADDRESS").replace(":", ""))
+                name: bytes.fromhex(
+                    next(iter(ipr.get_links(index))).get_attr("IFLA_ADDRESS").replace(":", "")
+                )
                 for name, index in self.ifindex.items()
                 if name != "tun0"
             }
@@ -123,7 +125,9 @@ class Lab:
     def add_neighbour(self, address: str, mac: str, ifname: str = "wan0") -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with self.entered(), IPRoute() as ipr:
-            ipr.neigh("replace", dst=address, lladdr=mac, ifindex=self.ifindex[ifname], family=family, state=128)
+            ipr.neigh(
+                "replace", dst=address, lladdr=mac, ifindex=self.ifindex[ifname], family=family, state=128
+            )
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -120,11 +120,15 @@ def data(family: int, session: bytes, inner: Packet | bytes, *, number: int = 0,
     return framed(outer(family, payload, number=number, **fields))
 
 
-def tunnelled(family: int, session: bytes, number: int, inner: bytes, tos: int) -> bytes:
-    """What must follow the Ethernet header of a packet that tx has wrapped."""
-    payload = wire.bond_header(session, number) + inner
+def sent(family: int, number: int, payload: bytes, tos: int = 0) -> bytes:
+    """IP and UDP as our path `number` sends them, around `payload`."""
     udp = UDP(sport=PORT, dport=PORT, chksum=0) / Raw(payload)
     remote = str(peer_address(family, number))
     if family == 4:
         return bytes(IP(src=LOCAL[4], dst=remote, tos=tos, id=0, flags="DF", ttl=64) / udp)
     return bytes(IPv6(src=LOCAL[6], dst=remote, tc=tos, fl=0, hlim=64) / udp)
+
+
+def tunnelled(family: int, session: bytes, number: int, inner: bytes, tos: int) -> bytes:
+    """What must follow the Ethernet header of a packet that tx has wrapped."""
+    return sent(family, number, wire.bond_header(session, number) + inner, tos)

@@ -30,6 +30,7 @@ CLOCK_NS = 10**15
 SECOND_NS = 10**9
 POISON = 0xA5
 
+_PLAIN = packets.ether(packets.tcp4())
 OK, SHOT, REDIRECT, UNSPEC = 0, 2, 7, 0xFFFFFFFF
 XDP_DROP, XDP_PASS, XDP_REDIRECT = 1, 2, 4
 
@@ -221,6 +222,12 @@ class Rig:
             yield
         finally:
             self.plane.node["abi_version"] = abi.ABI_VERSION
+
+    def send_one(self, bond: Bond) -> int:
+        """One packet of a fixed flow; the path number that it took."""
+        before = self.path_packets(bond)
+        assert self.run("tx", _PLAIN).reason == "tx_sent"
+        return [now - then for now, then in zip(self.path_packets(bond), before, strict=True)].index(1)
 
     def fast(self, program: str, ifindex: int = 0) -> FastRun:
         return FastRun(self.plane.programs[program], ifindex)

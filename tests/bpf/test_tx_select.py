@@ -249,7 +249,9 @@ def test_sixteen_flows_of_a_client_to_a_server_use_both_paths(rig: Rig, step: in
 @pytest.mark.parametrize("made", [tcp4, tcp6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("step", [step for _, step in STEPS], ids=[what for what, _ in STEPS])
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_ten_thousand_flows_are_spread_by_chance(rig: Rig, count: int, step: int, made: Callable[..., Packet]) -> None:
+def test_ten_thousand_flows_are_spread_by_chance(
+    rig: Rig, count: int, step: int, made: Callable[..., Packet]
+) -> None:
     flows = 10_000
     bond = rig.bond(BondSetup(paths=(V4,) * count))
     run = rig.fast("tx", rig.lab.far)

@@ -33,7 +33,9 @@ TOO_SHORT = [
 ]
 
 
-@pytest.mark.parametrize(("inner", "size"), [case[1:] for case in TOO_SHORT], ids=[case[0] for case in TOO_SHORT])
+@pytest.mark.parametrize(
+    ("inner", "size"), [case[1:] for case in TOO_SHORT], ids=[case[0] for case in TOO_SHORT]
+)
 def test_truncated(rig: Rig, inner: Packet, size: int) -> None:
     rig.bond()
     rig.lab.inject("mp0", ether(inner)[: 14 + size])
@@ -54,7 +56,9 @@ def test_arrives(rig: Rig, family: int, inner: Packet, mac: str) -> None:
     bond = rig.bond(one_path(family))
     rig.lab.inject("mp0", ether(inner, dst=mac))
     rig.wait_for({"tx_sent": 1})
-    ethernet = bytes.fromhex(packets.MAC_ROUTER.replace(":", "")) + rig.lab.mac["wan0"] + ROUTER_TO_LINK[family]
+    ethernet = (
+        bytes.fromhex(packets.MAC_ROUTER.replace(":", "")) + rig.lab.mac["wan0"] + ROUTER_TO_LINK[family]
+    )
     wanted = packets.tunnelled(family, bond.pair.tx.number, 0, bytes(inner), 0)
     assert rig.lab.receive("isp0").hex() == (ethernet + wanted).hex()
 

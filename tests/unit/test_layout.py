@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from tests.unit.host import PEER, REMOTE, REMOTE6, Nic, backup, config, host, peer, rule, told, uplink, xor
+from tests.unit.host import (
+    PEER,
+    REMOTE,
+    REMOTE6,
+    XOR,
+    Nic,
+    backup,
+    config,
+    host,
+    peer,
+    rule,
+    told,
+    uplink,
+    xor,
+)
 
 from mpbond.config.model import LinkMode, Policy
 from mpbond.layout import PathSpec, candidate_links, compute
@@ -22,7 +36,7 @@ class Case:
     nics: tuple[Nic, ...]
     paths: tuple[str, ...]
     endpoints: tuple[str, ...] = (REMOTE,)
-    policy: Policy = xor()
+    policy: Policy = XOR
 
 
 CASES = [

@@ -30,11 +30,16 @@ class BondState:
         return self.spec.index * self.block + path.number
 
     def respec(self, spec: BondSpec) -> None:
-        """Takes over a new specification; the health of what stays is kept."""
+        """Takes over a new specification. What is known of a path is kept as long as
+        it stays; one that takes another's number starts from nothing."""
+        before = {self.index_of(path): path.key for path in self.spec.paths}
         self.spec = spec
-        indices = {self.index_of(path) for path in spec.paths}
-        self.health = {index: self.health.get(index, Health()) for index in indices}
-        self.scores = {index: score for index, score in self.scores.items() if index in indices}
+        keys = {self.index_of(path): path.key for path in spec.paths}
+        stay = {index for index, key in keys.items() if before.get(index) == key}
+        known = {index: health for index, health in self.health.items() if index in stay}
+        self.health = {index: known.get(index) or Health() for index in keys}
+        self.scores = {index: score for index, score in self.scores.items() if index in stay}
+        self.active = self.active if self.active in stay else None
 
     def adopt(self, eligible: set[int], active: int | None, failovers: int) -> None:
         """What an earlier controller left: eligible paths stay so without upDelay."""

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,7 @@ class ControlServer:
         try:
             self._socket.bind(str(path))
         except OSError as error:
+            self._socket.close()
             raise BondError(f"cannot listen on {path}: {error.strerror or error}") from error
         finally:
             os.umask(before)
@@ -49,25 +51,34 @@ class ControlServer:
                 return
             with connection, suppress(OSError):
                 connection.settimeout(_TIMEOUT_S)
-                connection.sendall(json.dumps(self._answer(_read_line(connection))).encode() + b"\n")
+                connection.sendall(self._answer(_read_line(connection)))
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes) -> bytes:
         try:
             request = json.loads(line)
-            handler = self._handlers.get(request["call"])
-            if handler is None:
-                return {"error": f"unknown call {request['call']!r}"}
-            return {"result": handler(request)}
-        except (ValueError, TypeError, KeyError):
-            return {"error": "a request is one JSON object with a `call`"}
+            call = request["call"]
+            handler = self._handlers.get(call)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return _line({"error": "a request is one JSON object with a `call`"})
+        if handler is None:
+            return _line({"error": f"unknown call {call!r}"})
+        try:
+            return _line({"result": handler(request)})
         except BondError as error:
-            return {"error": str(error)}
+            return _line({"error": str(error)})
+        except Exception as error:  # a mistake of ours: the log has it whole, the thread lives on
+            traceback.print_exc()
+            return _line({"error": f"{call}: {type(error).__name__}: {error}"})
 
     def close(self) -> None:
         self._path.unlink(missing_ok=True)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    return json.dumps(data).encode() + b"\n"
 
 
 def _read_line(connection: socket.socket) -> bytes:
@@ -86,7 +97,7 @@ def ask(path: Path, call: str, **arguments: Any) -> Any:
         connection.settimeout(_TIMEOUT_S)
         try:
             connection.connect(str(path))
-            connection.sendall(json.dumps({"call": call, **arguments}).encode() + b"\n")
+            connection.sendall(_line({"call": call, **arguments}))
             with connection.makefile("rb") as stream:
                 line = stream.readline()
         except (FileNotFoundError, ConnectionRefusedError) as error:
@@ -95,7 +106,12 @@ def ask(path: Path, call: str, **arguments: Any) -> Any:
             raise BondError(f"{path} is for root only") from error
         except OSError as error:
             raise BondError(f"the controller on {path} does not answer: {error}") from error
-    answer = json.loads(line or b'{"error": "the controller closed the connection"}')
-    if "error" in answer:
-        raise BondError(answer["error"])
-    return answer["result"]
+    if not line:
+        raise BondError("the controller closed the connection")
+    try:
+        answer = json.loads(line)
+        if "error" in answer:
+            raise BondError(answer["error"])
+        return answer["result"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BondError(f"the controller on {path} answers nonsense: {line[:80]!r}") from error

@@ -18,6 +18,18 @@ from mpbond.layout import far_name
 # Below IP's 64 KiB by more than any outer header: what mp0's queue lets out
 # still fits one IP packet when it is wrapped.
 GSO_MAX_SIZE = 65_000
+# A super-packet in a tunnel cannot be wrapped once more whole: mp0 cuts it. The
+# egress program sends it there (bpf/encap.h, make_plain_room).
+_TUNNEL_OFFLOADS = frozenset(
+    {
+        "tx-udp_tnl-segmentation",
+        "tx-udp_tnl-csum-segmentation",
+        "tx-gre-segmentation",
+        "tx-gre-csum-segmentation",
+        "tx-ipxip4-segmentation",
+        "tx-ipxip6-segmentation",
+    }
+)
 _ADDR_GEN_NONE = 1
 
 
@@ -53,8 +65,9 @@ def create(ipr: IPRoute, name: str, mtu: int) -> None:
     )
     try:
         ethtool.set_gro(name, True)
+        ethtool.turn_features_off(name, _TUNNEL_OFFLOADS)
     except OSError as error:
-        raise KernelError(f"turning GRO on for {name}", error.errno or 0) from error
+        raise KernelError(f"setting offloads of {name}", error.errno or 0) from error
 
 
 def _quiet_ipv6(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Two things asked of a driver: what it is, and GRO on or off."""
+"""What is asked of a driver: its name, GRO on or off, features off by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import struct
 _SIOCETHTOOL = 0x8946
 _GDRVINFO = 0x03
 _SGRO = 0x2C
+_GSTRINGS = 0x1B
+_GSSET_INFO = 0x37
+_SFEATURES = 0x3B
+_SS_FEATURES = 4
+_GSTRING_LEN = 32
 
 
 def _call(ifname: str, buffer: ctypes.Array[ctypes.c_char]) -> None:
@@ -31,3 +36,27 @@ def driver(ifname: str) -> str:
 def set_gro(ifname: str, on: bool) -> None:
     """Raises OSError where the device has no GRO to switch."""
     _call(ifname, ctypes.create_string_buffer(struct.pack("II", _SGRO, int(on)), 8))
+
+
+def _feature_names(ifname: str) -> list[str]:
+    """Names of all features, in the order of their bits: these differ by kernel."""
+    info = ctypes.create_string_buffer(struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _SS_FEATURES, 0), 20)
+    _call(ifname, info)
+    count = struct.unpack_from("=I", info.raw, 16)[0]
+    head = struct.pack("=III", _GSTRINGS, _SS_FEATURES, count)
+    strings = ctypes.create_string_buffer(head, len(head) + count * _GSTRING_LEN)
+    _call(ifname, strings)
+    raw = strings.raw[len(head) :]
+    return [raw[at : at + _GSTRING_LEN].split(b"\0")[0].decode() for at in range(0, len(raw), _GSTRING_LEN)]
+
+
+def turn_features_off(ifname: str, names: frozenset[str]) -> None:
+    """As `ethtool -K IFNAME NAME off`; names that this kernel lacks are left out."""
+    known = _feature_names(ifname)
+    blocks = [0] * ((len(known) + 31) // 32)
+    for bit, name in enumerate(known):
+        if name in names:
+            blocks[bit // 32] |= 1 << (bit % 32)
+    body = b"".join(struct.pack("=II", valid, 0) for valid in blocks)
+    request = struct.pack("=II", _SFEATURES, len(blocks)) + body
+    _call(ifname, ctypes.create_string_buffer(request, len(request)))

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, IPv4/6 addresses and routes
 _IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
+_AF_BRIDGE = 7
 _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
+_LINK_SIZE = _HEADER.size + _IFINFO.size
 _RECEIVE_BUFFER = 4 << 20
 
 
@@ -38,17 +40,22 @@ Event = LinkEvent | ChangeEvent
 
 
 def parse(data: bytes) -> Iterator[Event]:
-    """The events of one datagram."""
+    """The events of one datagram.
+
+    A bridge tells of its ports in messages of their own: one that leaves is said to
+    be deleted, though the link is there and may be up.
+    """
     offset = 0
     changed = False
     while offset + _HEADER.size <= len(data):
         length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size:
             break
-        if kind in (_RTM_NEWLINK, _RTM_DELLINK) and offset + 32 <= len(data):
-            _, _, ifindex, flags, _ = _IFINFO.unpack_from(data, offset + _HEADER.size)
+        if kind in (_RTM_NEWLINK, _RTM_DELLINK) and _LINK_SIZE <= min(length, len(data) - offset):
+            family, _, ifindex, flags, _ = _IFINFO.unpack_from(data, offset + _HEADER.size)
             up = kind == _RTM_NEWLINK and bool(flags & _IFF_UP) and bool(flags & _IFF_LOWER_UP)
-            yield LinkEvent(ifindex, up)
+            if family != _AF_BRIDGE:
+                yield LinkEvent(ifindex, up)
         changed = True
         offset += (length + 3) & ~3
     if changed:

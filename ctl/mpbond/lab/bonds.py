@@ -19,6 +19,7 @@ import yaml
 
 from mpbond import sessions
 from mpbond.lab.netns import Lab, LabError, wait_for
+from mpbond.rundir import RunDir
 
 NODE_IDS = {"a": "00000000aa", "b": "00000000bb", "c": "00000000cc"}
 
@@ -143,6 +144,11 @@ class Bonds:
         pid = self.pid(host)
         os.kill(pid, signal.SIGKILL)
         wait_for(f"controller {pid} gone", lambda: not _alive(pid))
+
+    def wait_gone(self, host: str) -> None:
+        """Until a host's controller has ended by itself, its bond taken down."""
+        run_dir = RunDir(self.run_dir(host))
+        wait_for(f"{host}'s controller gone", lambda: run_dir.owner("mp0") is None)
 
     def wait_eligible(self, host: str, peer: str, count: int, timeout_s: float = 10.0) -> dict[str, Any]:
         """Until `count` paths of the bond are eligible; the bond then."""

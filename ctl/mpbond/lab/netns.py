@@ -87,7 +87,7 @@ class Lab:
 
     def __init__(self, topology: Topology, tag: str | None = None) -> None:
         self.topology = topology
-        self.tag = tag or f"{os.getpid():x}-{next(_counter)}"
+        self.tag = tag or f"{os.getpid()}-{next(_counter)}"
         self._processes: list[subprocess.Popen[Any]] = []
 
     def ns(self, host: str) -> str:
@@ -184,7 +184,9 @@ class Lab:
 
     def _filter(self, wire: Wire, direction: str, rules: Sequence[str]) -> int:
         """Replaces what the middle does with packets of one or both directions, in
-        one transaction. Returns CLOCK_REALTIME ns of when that was done."""
+        one transaction. Returns CLOCK_REALTIME ns of just before: the command
+        itself takes some 20 ms, and packets may be lost before it returns."""
+        before_ns = time.time_ns()
         a, b = _sides(wire)
         pairs = {"a->b": [(a, b)], "b->a": [(b, a)], "both": [(a, b), (b, a)]}
         lines = ["add table netdev lab"]
@@ -194,7 +196,7 @@ class Lab:
             lines += [f"add chain {chain} {hook}", f"flush chain {chain}"]
             lines += [f"add rule {chain} {rule.format(to=to.ifname)}" for rule in rules]
         command(self.inside(_MIDDLE, ["nft", "-f", "-"]), input_text="\n".join(lines) + "\n")
-        return time.time_ns()
+        return before_ns
 
     def cut(self, wire_name: str, direction: str = "both") -> int:
         """Drops everything, silently: no end sees its carrier go.
@@ -231,9 +233,10 @@ class Lab:
         return self.link_state(where, ifname, up)
 
     def link_state(self, host: str, ifname: str, up: bool) -> int:
-        """`ip link set IFNAME up|down`."""
+        """`ip link set IFNAME up|down`; the time is that of _filter."""
+        before_ns = time.time_ns()
         self._batch(host, [f"link set {ifname} {'up' if up else 'down'}"])
-        return time.time_ns()
+        return before_ns
 
 
 def namespaces(prefix: str) -> list[str]:

@@ -90,6 +90,18 @@ def lost_after(marks_ns: Sequence[int], sent: int, arrivals: Sequence[tuple[int,
     return [sum(number not in seen for number in range(a, b)) for a, b in zip(starts, ends, strict=True)]
 
 
+def gap_ms(arrivals: Sequence[tuple[int, int]], since_ns: int, until_ns: int | None = None) -> float:
+    """The longest silence at the receiver that lasted past `since_ns` and began
+    before `until_ns` (CLOCK_REALTIME ns; None: the end): what one cut looked like."""
+    stamps = sorted(stamp for _, stamp in arrivals)
+    silences = [
+        after - before
+        for before, after in itertools.pairwise(stamps)
+        if after > since_ns and (until_ns is None or before < until_ns)
+    ]
+    return round(max(silences, default=0) / 1e6, 3)
+
+
 def _runs(missing: Iterable[int]) -> list[tuple[int, int]]:
     """(first number, how many) of each run of missing numbers."""
     runs: list[tuple[int, int]] = []

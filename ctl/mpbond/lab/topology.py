@@ -7,6 +7,7 @@ losing its carrier, as a provider's network does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 
@@ -133,8 +134,9 @@ def gateways(links: int = 2, *, guarded: bool = False) -> Topology:
     return Topology(hosts, base.wires + lans)
 
 
-TOPOLOGIES = {
+# What `mpbond lab up` knows by name.
+TOPOLOGIES: dict[str, Callable[[], Topology]] = {
     "two-hosts": lambda: two_hosts(3),
     "routers": routed_hosts,
-    "gateways": gateways,
+    "gateways": lambda: gateways(2, guarded=True),
 }

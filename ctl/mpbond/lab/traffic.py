@@ -108,7 +108,7 @@ def iperf_server(lab: Lab, host: str, port: int = 5201) -> Iterator[None]:
 
 
 def iperf(
-    lab: Lab, host: str, address: str, *, seconds: float = 2, flows: int = 1, options: str = ""
+    lab: Lab, host: str, address: str, *, seconds: int = 2, flows: int = 1, options: str = ""
 ) -> dict[str, Any]:
     """One iperf3 client run against `address`; its JSON."""
     words = f"iperf3 -c {address} -t {seconds} -P {flows} -J {options}".split()
@@ -118,15 +118,55 @@ def iperf(
     return data
 
 
+@dataclass(slots=True)
+class TcpFlows:
+    """A running iperf3 client."""
+
+    client: subprocess.Popen[str]
+
+    def ended(self, at_most_s: float) -> bool:
+        """Waits so long at most; True once it has ended by itself."""
+        try:
+            self._output, self._errors = self.client.communicate(timeout=at_most_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    _output: str = ""
+    _errors: str = ""
+
+    def bps(self) -> float:
+        """After its end: throughput as received, bits per second."""
+        data = json.loads(self._output or "{}")
+        if "end" not in data:
+            raise LabError(f"iperf3: {data.get('error') or self._errors or 'no result'}")
+        return float(data["end"]["sum_received"]["bits_per_second"])
+
+
+@contextmanager
+def tcp_flows(
+    lab: Lab, source: str, address: str, *, seconds: int, flows: int = 1, options: str = ""
+) -> Iterator[TcpFlows]:
+    """TCP flows in the background, from host `source` to an iperf3 server; ended with
+    the block if not before."""
+    words = f"iperf3 -c {address} -t {seconds} -P {flows} -J {options}".split()
+    client = lab.start(source, words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield TcpFlows(client)
+    finally:
+        client.kill()
+        client.communicate()
+
+
 def tcp_bps(
-    lab: Lab, host: str, address: str, *, seconds: float = 2, flows: int = 1, options: str = ""
+    lab: Lab, host: str, address: str, *, seconds: int = 2, flows: int = 1, options: str = ""
 ) -> float:
     """TCP throughput as received, bits per second."""
     data = iperf(lab, host, address, seconds=seconds, flows=flows, options=options)
     return float(data["end"]["sum_received"]["bits_per_second"])
 
 
-def udp_pps(lab: Lab, host: str, address: str, *, seconds: float = 2, payload: int = 22) -> float:
+def udp_pps(lab: Lab, host: str, address: str, *, seconds: int = 2, payload: int = 22) -> float:
     """Packets received per second of a one-socket UDP flood; 22 bytes of payload
     make 64-byte frames."""
     data = iperf(lab, host, address, seconds=seconds, options=f"-u -b 0 -l {payload}")

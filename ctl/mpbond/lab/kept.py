@@ -1,0 +1,105 @@
+"""Labs that outlive the command that made them, for people to try things in.
+
+The namespaces are the lab; a folder under the run dir only remembers which
+topology each was made from, and gives every host a run dir of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpbond.errors import UsageError
+from mpbond.lab.netns import PREFIX, Lab, namespaces, remove_namespace
+from mpbond.lab.topology import TOPOLOGIES
+from mpbond.rundir import RunDir
+
+DEFAULT_NAME = "lab"
+# No dash, and no digit first: see `_OF_A_PROCESS`. The rest is for the kernel's sake.
+_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
+_OF_A_PROCESS = re.compile(rf"{PREFIX}-(\d+)-\d+-")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLab:
+    """A lab by its name; `topology` is one of TOPOLOGIES."""
+
+    name: str
+    topology: str
+    folder: Path
+
+    @property
+    def lab(self) -> Lab:
+        return Lab(TOPOLOGIES[self.topology](), tag=self.name)
+
+    def run_dir(self, host: str) -> Path:
+        """For MPBOND_RUN_DIR: two hosts on one machine must not share it."""
+        return self.folder / host
+
+
+def _folder(run_dir: RunDir) -> Path:
+    return run_dir.path / "lab"
+
+
+def up(run_dir: RunDir, topology: str, name: str) -> KeptLab:
+    """Makes a lab that stays. Raises UsageError for names that cannot be."""
+    if topology not in TOPOLOGIES:
+        raise UsageError(f"no topology {topology!r}; there are: {', '.join(TOPOLOGIES)}")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"name {name!r}: wanted up to 12 small letters and digits, a letter first")
+    if namespaces(f"{PREFIX}-{name}-"):
+        raise UsageError(f"lab {name} is up already; `mpbond lab down {name}` removes it")
+    kept = KeptLab(name, topology, _folder(run_dir) / name)
+    # Remembered first: what is interrupted halfway can still be taken down by name.
+    run_dir.make()
+    kept.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (kept.folder / "topology").write_text(topology)
+    try:
+        kept.lab.__enter__()
+    except BaseException:
+        shutil.rmtree(kept.folder)
+        raise
+    return kept
+
+
+def every(run_dir: RunDir) -> list[KeptLab]:
+    """All that `up` made under this run dir."""
+    files = sorted(_folder(run_dir).glob("*/topology"))
+    return [KeptLab(file.parent.name, file.read_text(), file.parent) for file in files]
+
+
+def find(run_dir: RunDir, name: str | None) -> KeptLab:
+    """By name, or the only one. Raises UsageError naming those there are."""
+    labs = {kept.name: kept for kept in every(run_dir)}
+    if name is None and len(labs) == 1:
+        return next(iter(labs.values()))
+    if not labs:
+        raise UsageError(f"no lab is up (run dir {run_dir.path}): `mpbond lab up TOPOLOGY` makes one")
+    if name is None:
+        raise UsageError(f"several labs are up ({', '.join(labs)}): say which")
+    if name not in labs:
+        raise UsageError(f"no lab {name!r}; up: {', '.join(labs)}")
+    return labs[name]
+
+
+def down(kept: KeptLab) -> list[str]:
+    """Ends what runs in the lab and removes it; the namespaces that went."""
+    gone = _remove(namespaces(f"{PREFIX}-{kept.name}-"))
+    shutil.rmtree(kept.folder)
+    return gone
+
+
+def remove_orphans() -> list[str]:
+    """Namespaces of labs whose own process was killed before it could remove them."""
+    found = ((name, _OF_A_PROCESS.match(name)) for name in namespaces(f"{PREFIX}-"))
+    return _remove(name for name, match in found if match and not Path("/proc", match[1]).exists())
+
+
+def _remove(names: Iterable[str]) -> list[str]:
+    gone = list(names)
+    for name in gone:
+        remove_namespace(name)
+    return gone

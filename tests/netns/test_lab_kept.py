@@ -1,0 +1,103 @@
+"""`mpbond lab up|cut|restore|down` as a user types them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpbond.lab import kept, leftovers
+from mpbond.lab.netns import PREFIX, namespaces, wait_for
+from mpbond.rundir import RunDir
+
+pytestmark = [pytest.mark.root, pytest.mark.netns]
+
+# Not what a user would choose, so that a test and a user's lab do not meet.
+NAME = "zztest"
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[RunDir]:
+    found = RunDir(tmp_path / "run")
+    yield found
+    for lab in kept.every(found):
+        kept.down(lab)
+
+
+def mpbond_lab(run_dir: RunDir, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "mpbond", "lab", *words, "--run-dir", str(run_dir.path)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+
+def answers() -> bool:
+    """As the printed advice has it: through `ip netns exec`."""
+    ping = ["ip", "netns", "exec", f"{PREFIX}-{NAME}-a", "ping", "-c", "1", "-W", "1", "10.77.1.2"]
+    return subprocess.run(ping, capture_output=True, check=False).returncode == 0
+
+
+def test_a_lab_stays_until_it_is_taken_down(run_dir: RunDir) -> None:
+    before = leftovers.network()
+    made = mpbond_lab(run_dir, "up", "two-hosts", "--name", NAME)
+    assert made.returncode == 0, made.stderr
+    assert (
+        f"ip netns exec {PREFIX}-{NAME}-a env MPBOND_RUN_DIR={run_dir.path}/lab/{NAME}/a bash" in made.stdout
+    )
+    assert "eth1: a eth1 10.77.1.1/24 fd77:1::1/64 = b eth1 10.77.1.2/24 fd77:1::2/64" in made.stdout
+    assert answers()
+    assert mpbond_lab(run_dir, "cut", "eth1").returncode == 0
+    assert not answers()
+    assert mpbond_lab(run_dir, "restore", "eth1").returncode == 0
+    assert answers()
+    assert mpbond_lab(run_dir, "down").stdout == f"lab {NAME} is gone\n"
+    assert namespaces(f"{PREFIX}-{NAME}-") == []
+    assert leftovers.difference(before, leftovers.network()) == []
+    assert list((run_dir.path / "lab").iterdir()) == []
+
+
+def test_the_second_of_a_name_is_refused_and_harms_nothing(run_dir: RunDir) -> None:
+    assert mpbond_lab(run_dir, "up", "two-hosts", "--name", NAME).returncode == 0
+    # Another run dir does not know the lab; the namespaces are there all the same.
+    for where in (run_dir, RunDir(run_dir.path / "other")):
+        again = mpbond_lab(where, "up", "routers", "--name", NAME)
+        assert again.returncode == 2
+        assert f"lab {NAME} is up already" in again.stderr
+    assert answers()
+
+
+def test_down_ends_what_runs_inside(run_dir: RunDir) -> None:
+    mpbond_lab(run_dir, "up", "two-hosts", "--name", NAME)
+    sleeper = subprocess.Popen(["ip", "netns", "exec", f"{PREFIX}-{NAME}-b", "sleep", "1000"])
+    pids = f"{PREFIX}-{NAME}-b"
+    wait_for("the sleeper inside", lambda: subprocess.check_output(["ip", "netns", "pids", pids]))
+    assert mpbond_lab(run_dir, "down", NAME).returncode == 0
+    assert sleeper.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_orphans_of_a_killed_process_are_removed_and_no_others() -> None:
+    code = (
+        "import time; from mpbond.lab.netns import Lab; from mpbond.lab.topology import two_hosts\n"
+        "with Lab(two_hosts(1)) as lab: print(lab.tag, flush=True); time.sleep(1000)"
+    )
+    tags = []
+    for _ in range(2):
+        owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert owner.stdout is not None
+        tags.append((owner, owner.stdout.readline().strip()))
+        owner.stdout.close()
+    (dead, tag_of_dead), (alive, tag_of_living) = tags
+    dead.kill()
+    dead.wait()
+    try:
+        gone = kept.remove_orphans()
+        assert {f"{PREFIX}-{tag_of_dead}-{host}" for host in ("a", "b", "mid")} <= set(gone)
+        assert len(namespaces(f"{PREFIX}-{tag_of_living}-")) == 3
+        assert namespaces(f"{PREFIX}-{os.getpid()}-") == []
+    finally:
+        alive.send_signal(signal.SIGINT)
+        alive.wait(timeout=10)
+    assert namespaces(f"{PREFIX}-{tag_of_living}-") == []

@@ -1,0 +1,56 @@
+"""A snapshot is the same after a way through JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+from mpbond.snapshot import BondSnapshot, PathSnapshot, Snapshot, from_json
+
+PATH = PathSnapshot(
+    idx=0, ifname="eth0", localAddress="10.0.0.2", address="203.0.113.1:9944", mode="primary",
+    state="up", alive=True, eligible=True, bonded=True, active=True, latencyMean=10.25,
+    latencyVariance=0.5, packetLossRatio=None, packetErrorRatio=None, capacity=1000,
+    relativeQuality=0.9, allocation=1.0, txPackets=1, txBytes=2, rxPackets=3, rxBytes=4,
+    lastInAge=0.1, lastOutAge=0.2, assignedFlowCount=5, rx="tc",
+)  # fmt: skip
+SILENT = replace(PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None)
+BOND = BondSnapshot(
+    address="abcdef0123", name="berlin", bondingPolicyStr="rapid", basePolicy="active-backup",
+    linkSelectMethod="always", failoverInterval=1000, upDelay=0, downDelay=0, packetsPerLink=None,
+    numAliveLinks=1, numTotalLinks=2, failoverEvents=7, activePath=0, session="up", paths=(PATH, SILENT),
+)  # fmt: skip
+FULL = Snapshot(
+    interface="mp0", node="0123456789", pid=42, adopted=True, uptime_s=1.5, tickLateMs=0.25,
+    bonds=(BOND, replace(BOND, name=None, linkSelectMethod=None, activePath=None, paths=())),
+    reasons={"tx_sent": 1, "rx_delivered": 2}, notes=("a note", "another"),
+)  # fmt: skip
+EMPTY = replace(FULL, bonds=(), reasons={}, notes=())
+
+
+def through_json(snapshot: Snapshot) -> Snapshot:
+    return from_json(json.loads(json.dumps(snapshot.as_json())))
+
+
+def test_round_trip() -> None:
+    assert through_json(FULL) == FULL
+    assert through_json(EMPTY) == EMPTY
+
+
+def test_what_comes_back_is_frozen_all_the_way_down() -> None:
+    back = through_json(FULL)
+    assert hash(back.bonds) == hash(FULL.bonds)
+    assert hash(back.notes) == hash(FULL.notes)
+
+
+def test_as_json_has_every_field() -> None:
+    data = FULL.as_json()
+    assert data.keys() == {field.name for field in fields(Snapshot)}
+    assert data["bonds"][0].keys() == {field.name for field in fields(BondSnapshot)}
+    assert data["bonds"][0]["paths"][0].keys() == {field.name for field in fields(PathSnapshot)}
+
+
+def test_a_bond_with_and_without_its_paths() -> None:
+    whole, short = BOND.as_json(), BOND.as_json(with_paths=False)
+    assert len(whole["paths"]) == 2
+    assert whole.keys() - short.keys() == {"paths"}

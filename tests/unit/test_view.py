@@ -1,0 +1,243 @@
+"""What people read: complete at 80 columns, one line a path where there is room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from mpbond import view
+from mpbond.snapshot import BondSnapshot, PathSnapshot, Snapshot
+
+LONG_LOCAL = "2001:db8:1234:5678:9abc:def0:1234:5678"
+LONG_REMOTE = "[2001:db8:1234:5678:9abc:def0:1234:5679]:9944"
+
+
+def path(idx: int, **changes: Any) -> PathSnapshot:
+    plain = PathSnapshot(
+        idx=idx,
+        ifname=f"eth{idx}",
+        localAddress=f"10.77.{idx}.1",
+        address=f"10.77.{idx}.2:9944",
+        mode="primary",
+        state="up",
+        alive=True,
+        eligible=True,
+        bonded=True,
+        active=True,
+        latencyMean=0.1234,
+        latencyVariance=0.0213,
+        packetLossRatio=None,
+        packetErrorRatio=None,
+        capacity=None,
+        relativeQuality=0.9,
+        allocation=1 / 3,
+        txPackets=123456,
+        txBytes=98765432,
+        rxPackets=1,
+        rxBytes=70,
+        lastInAge=12.3,
+        lastOutAge=1.1,
+        assignedFlowCount=3,
+        rx="tc",
+    )
+    return replace(plain, **changes)
+
+
+# Everything as long as it gets.
+LONGEST = path(
+    12,
+    ifname="enp0s31f6abcdef",
+    localAddress=LONG_LOCAL,
+    address=LONG_REMOTE,
+    rx="xdp",
+    state="link down",
+    active=False,
+    eligible=False,
+    latencyMean=12345.6,
+    latencyVariance=999.94,
+    packetLossRatio=0.1234,
+    packetErrorRatio=1.0,
+    capacity=1000000,
+    txPackets=999_949_000_000,
+    txBytes=10**16,
+    lastInAge=9999.0,
+    lastOutAge=None,
+    assignedFlowCount=123456,
+)
+
+
+def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
+    plain = BondSnapshot(
+        address="00000000bb",
+        name="berlin",
+        bondingPolicyStr="office",
+        basePolicy="balance-xor",
+        linkSelectMethod=None,
+        failoverInterval=100,
+        upDelay=0,
+        downDelay=0,
+        packetsPerLink=None,
+        numAliveLinks=len([one for one in paths if one.alive]),
+        numTotalLinks=len(paths),
+        failoverEvents=1,
+        activePath=None,
+        session="up",
+        paths=paths,
+    )
+    return replace(plain, **changes)
+
+
+def snapshot(*bonds: BondSnapshot, **changes: Any) -> Snapshot:
+    return replace(Snapshot("mp0", "00000000aa", 1, False, 1.0, 0.1, bonds, {}, ()), **changes)
+
+
+def text(what: RenderableType, width: int = 80) -> str:
+    # soft_wrap as the command line's own console has it.
+    console = Console(width=width, color_system=None, soft_wrap=True, _environ={})
+    with console.capture() as capture:
+        console.print(what)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+LIST = """\
+peer        name    policy                  links  session     failovers
+────────────────────────────────────────────────────────────────────────
+00000000bb  berlin  office                    2/2  up                  1
+00000000cc  -       standard-active-backup    0/0  no session          1"""
+
+
+def test_list() -> None:
+    other = bond(
+        address="00000000cc", name=None, bondingPolicyStr="standard-active-backup", session="no session"
+    )
+    listed = snapshot(bond(path(1), path(2)), other)
+    assert text(view.bond_list(listed)) == text(view.bond_list(listed), 160) == LIST
+
+
+SHOW = """\
+Peer                   : 00000000bb (berlin)
+Bond                   : office
+Base Policy            : balance-xor
+Link Select Method     : -
+Links                  : 2/2
+Session                : up
+Failover Interval (ms) : 100
+Up Delay (ms)          : 0
+Down Delay (ms)        : 0
+Failovers              : 1
+
+idx  interface  local      path            mode     rx  state
+─────────────────────────────────────────────────────────────────
+  1  eth1       10.77.1.1  10.77.1.2:9944  primary  tc  up active
+  2  eth2       10.77.2.1  10.77.2.2:9944  spare    tc  up
+
+idx   lat   pdv  plr  per  speed  rx_age  tx_age  eligible  bonded
+──────────────────────────────────────────────────────────────────
+  1  0.12  0.02    -    -      -      12       1         1       1
+  2     -     -    -    -   1000   never       1         1       1
+
+idx  interface  alloc  flows  tx_packets  tx_bytes  rx_packets  rx_bytes
+────────────────────────────────────────────────────────────────────────
+  1  eth1        0.33      3      123.5k     98.8M           1        70
+  2  eth2        0.33      3      123.5k     98.8M           1        70"""
+
+
+def test_show() -> None:
+    second = path(
+        2, mode="spare", active=False, latencyMean=None, latencyVariance=None, capacity=1000, lastInAge=None
+    )
+    shown = bond(path(1), second)
+    assert text(view.bond_show(snapshot(shown), shown)) == text(view.bond_show(snapshot(shown), shown), 160)
+    assert text(view.bond_show(snapshot(shown), shown)) == SHOW
+
+
+def test_nothing_is_cut_at_80_columns() -> None:
+    """Not the heads, not the values; what is too long goes on below itself."""
+    shown = bond(path(1), LONGEST)
+    lines = text(view.bond_show(snapshot(shown), shown)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if "…" in line]
+    words = " ".join(lines).split()
+    for word in ("rx_age", "tx_age", "eligible", "bonded", "tx_packets", "rx_bytes", "interface", "state"):
+        assert word in words, word
+    for value in ("enp0s31f6abcdef", "12346", "999.94", "0.1234", "1000000", "10000.0T", "123456", "never"):
+        assert value in words, value
+    start = lines[11].index("local"), lines[11].index("path")
+    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[13:18])
+
+
+def test_wide_terminals_get_one_line_a_path() -> None:
+    shown = bond(path(1), LONGEST)
+    lines = text(view.bond_show(snapshot(shown), shown), 160).splitlines()
+    assert any(LONG_LOCAL in line and LONG_REMOTE in line and "link down" in line for line in lines)
+
+
+def test_long_names_are_folded_not_cut() -> None:
+    named = bond(name="n" * 50, bondingPolicyStr="p" * 64)
+    lines = text(view.bond_list(snapshot(named))).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("n") for line in lines[2:]) == 50
+    assert sum(line.replace("up", "").count("p") for line in lines[2:]) == 64
+
+
+@pytest.mark.parametrize(
+    ("base", "field", "shown"),
+    [
+        ("balance-rr", {"packetsPerLink": 8}, "Packets Per Link       : 8"),
+        ("active-backup", {"linkSelectMethod": "always"}, "Link Select Method     : always"),
+        ("balance-xor", {"name": None}, "Peer                   : 00000000bb"),
+    ],
+)
+def test_facts_of_a_policy(base: str, field: dict[str, Any], shown: str) -> None:
+    found = bond(path(1), basePolicy=base, **field)
+    assert shown in text(view.bond_show(snapshot(found), found)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "advice"),
+    [
+        ({"rx_unknown_session": 7, "rx_bad_mac": 1}, "No session: 7 packets came with a session number"),
+        ({"rx_bad_mac": 3}, "No session: 3 probes failed their check"),
+        ({}, "No session: nothing of this peer came in."),
+    ],
+)
+def test_a_peer_never_heard_says_why(reasons: dict[str, int], advice: str) -> None:
+    silent = bond(path(1), session="no session")
+    assert advice in text(view.bond_show(snapshot(silent, reasons=reasons), silent))
+
+
+def test_notes_come_last_and_only_where_there_are_any() -> None:
+    plain = bond(path(1))
+    assert text(view.bond_show(snapshot(plain), plain)).splitlines()[-1].lstrip().startswith("1  eth1")
+    noted = text(view.bond_show(snapshot(plain, notes=("eth1 has no XDP",)), plain)).splitlines()
+    assert noted[-2:] == ["", "eth1 has no XDP"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (999, "999"), (1000, "1.0k"), (98_765_432, "98.8M"), (10**13, "10.0T"), (10**16, "10000.0T")],
+)
+def test_counts(value: int, shown: str) -> None:
+    assert view.human_count(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "shown"),
+    [
+        (None, "never"),
+        (0.4, "0"),
+        (9999, "9999"),
+        (10_000, "10s"),
+        (59_999, "60s"),
+        (60_000, "1m"),
+        (3_600_000, "1h"),
+        (2 * 86_400_000, "2d"),
+    ],
+)
+def test_ages(age_ms: float | None, shown: str) -> None:
+    found = bond(path(1, lastInAge=age_ms))
+    row = text(view.bond_show(snapshot(found), found)).splitlines()[17]
+    assert row.split()[6] == shown
