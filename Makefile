@@ -7,7 +7,7 @@ VENV := .venv/bin
 
 help:
 	@echo "make setup  install Debian packages and the Python environment (.venv), link kernel headers"
-	@echo "make demo   two hosts, two links, one bond, in network namespaces (root)"
+	@echo "make demo   two hosts, three links, one bond, in network namespaces (root)"
 	@echo "make test   make check, then all tests (root, for those in the kernel)"
 	@echo "make check  format, lint, types, warnings of the C sources"
 	@echo "make bench  measure the packet path (root, a quiet machine)"
@@ -29,7 +29,7 @@ check: setup
 	.ci/check-bpf
 
 bench: setup
-	$(VENV)/python -m pytest tests/bench -p no:timeout --benchmark-only --benchmark-columns=min,median,max -q
+	$(VENV)/python -m pytest tests/bench --timeout=0 --benchmark-only --benchmark-columns=min,median,max -q
 	$(VENV)/python tests/bench/sidebyside.py
 
 clean:

@@ -43,6 +43,7 @@ int bpf_redirect(int ifindex, __u32 flags);
 int bpf_clone_redirect(struct __sk_buff *skb, int ifindex, __u32 flags);
 int bpf_skb_adjust_room(struct __sk_buff *skb, __s32 len_diff, __u32 mode, __u64 flags);
 int bpf_skb_change_head(struct __sk_buff *skb, __u32 len, __u64 flags);
+int bpf_skb_change_proto(struct __sk_buff *skb, __be16 proto, __u64 flags);
 int bpf_skb_change_tail(struct __sk_buff *skb, __u32 len, __u64 flags);
 int bpf_skb_load_bytes(const struct __sk_buff *skb, __u32 offset, void *to, __u32 len);
 int bpf_skb_pull_data(struct __sk_buff *skb, __u32 len);

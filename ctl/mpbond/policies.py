@@ -148,10 +148,7 @@ def _reselect(policy: Policy, active: PathView, paths: Sequence[PathView], memor
 def _first(policy: Policy, paths: Sequence[PathView]) -> PathView:
     """Whom the policy would choose if nothing were in use: the primary, else who
     follows it, else the best."""
-    if policy.primary is not None:
-        return _succession(policy, paths, policy.primary)[0]
-    normal = [path for path in paths if path.mode is LinkMode.PRIMARY]
-    return _by_score(normal or paths)[0]
+    return _succession(policy, paths, policy.primary or "")[0]
 
 
 def _in_use(policy: Policy, paths: Sequence[PathView], last: PathView | None) -> PathView | None:

@@ -20,7 +20,7 @@ from mpbond import abi, wire
 pytestmark = pytest.mark.root
 
 US = BondSetup(paths=(PathSetup(4), PathSetup(6)))
-PROBE = Probe(sequence=0xFFFFFFFF, sent_packets=10, received_packets=20)
+PROBE = Probe(sequence=0xFFFFFFFF, hold_us=7, sent_packets=10, received_packets=20)
 
 
 def local_path(rig: Rig, bond: Bond) -> list[int]:
@@ -74,7 +74,7 @@ def test_answer_made(rig: Rig, hook: str, path: int, fields: dict[str, int]) -> 
         outgoing = incoming[6:12] + incoming[:6] + incoming[12:14] + rig.lab.receive("tun0")
     taken = probes.parse(message_of(outgoing), bond.pair.tx)
     received = 300 * rig.plane.cpus
-    wanted = replace(probe, kind=wire.TYPE_ANSWER, sent_packets=1000, received_packets=received)
+    wanted = replace(probe, kind=wire.TYPE_ANSWER, hold_us=0, sent_packets=1000, received_packets=received)
     assert replace(taken, answer_stamp=0) == wanted
     assert before <= taken.answer_stamp <= probes.stamp(rig)
     family = bond.setup.paths[path].family

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import numpy as np
 import pytest
@@ -101,10 +102,11 @@ def test_proof_newer_than_the_freshest_read_is_no_old_one(rig: Rig) -> None:
     assert send(rig, bond, tcp4()) == [0]
 
 
-def test_same_flow_to_two_peers_is_two_flows(rig: Rig) -> None:
-    first, second = rig.bond(TWO), rig.bond(BondSetup(index=1, paths=(V4, V6), allowed=("10.2.0.0/16",)))
+def test_flow_whose_prefix_went_to_another_peer_is_a_new_flow(rig: Rig) -> None:
+    first, second = rig.bond(TWO), rig.bond(BondSetup(index=1, paths=(V4, V6), allowed=()))
     send(rig, first, tcp4())
-    send(rig, second, tcp4(dst=packets.OTHER4))
+    rig.plane.put_prefix(ip_network("10.1.0.0/16"), second.index)
+    send(rig, second, tcp4())
     assert len(rig.plane.maps["flows"].all_keys()) == 2
 
 

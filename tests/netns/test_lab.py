@@ -14,6 +14,7 @@ import pytest
 from mpbond.lab import leftovers, traffic
 from mpbond.lab.netns import Lab, LabError, namespaces, wait_for
 from mpbond.lab.topology import (
+    TOPOLOGIES,
     Topology,
     Wire,
     gateways,
@@ -41,11 +42,14 @@ def ping_across(lab: Lab, wire: Wire) -> list[str]:
     return [f"{host} to {address}" for host, address in ways if not traffic.ping(lab, host, address)]
 
 
-@pytest.mark.parametrize(
-    "topology",
-    [two_hosts(3), two_hosts(2, guarded=False), routed_hosts(2), gateways(2), gateways(1, guarded=True)],
-    ids=["two-hosts", "plain", "routers", "gateways", "guarded-gateways"],
-)
+BUILT = {name: make() for name, make in TOPOLOGIES.items()} | {
+    "plain": two_hosts(2, guarded=False),
+    "plain-gateways": gateways(2, guarded=False),
+    "guarded-gateways": gateways(1, guarded=True),
+}
+
+
+@pytest.mark.parametrize("topology", BUILT.values(), ids=BUILT.keys())
 def test_every_wire_carries_both_families_at_once(make_lab: MakeLab, topology: Topology) -> None:
     """No waiting after the lab is made: addresses are usable, neighbours answer."""
     lab = make_lab(topology)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from mpbond.lab import kept, leftovers
 from mpbond.lab.netns import PREFIX, namespaces, wait_for
+from mpbond.lab.topology import TOPOLOGIES
 from mpbond.rundir import RunDir
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
@@ -37,26 +39,46 @@ def mpbond_lab(run_dir: RunDir, *words: str) -> subprocess.CompletedProcess[str]
 def answers() -> bool:
     """As the printed advice has it: through `ip netns exec`."""
     ping = ["ip", "netns", "exec", f"{PREFIX}-{NAME}-a", "ping", "-c", "1", "-W", "1", "10.77.1.2"]
-    return subprocess.run(ping, capture_output=True, check=False).returncode == 0
+    return succeeds(ping)
+
+
+def succeeds(argv: list[str]) -> bool:
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
 def test_a_lab_stays_until_it_is_taken_down(run_dir: RunDir) -> None:
     before = leftovers.network()
     made = mpbond_lab(run_dir, "up", "two-hosts", "--name", NAME)
     assert made.returncode == 0, made.stderr
-    assert (
-        f"ip netns exec {PREFIX}-{NAME}-a env MPBOND_RUN_DIR={run_dir.path}/lab/{NAME}/a bash" in made.stdout
-    )
+    assert f"nsenter --net=/run/netns/{PREFIX}-{NAME}-a bash" in made.stdout
     assert "eth1: a eth1 10.77.1.1/24 fd77:1::1/64 = b eth1 10.77.1.2/24 fd77:1::2/64" in made.stdout
     assert answers()
-    assert mpbond_lab(run_dir, "cut", "eth1").returncode == 0
+    assert mpbond_lab(run_dir, "cut", NAME, "eth1").returncode == 0
     assert not answers()
-    assert mpbond_lab(run_dir, "restore", "eth1").returncode == 0
+    assert mpbond_lab(run_dir, "restore", NAME, "eth1").returncode == 0
     assert answers()
     assert mpbond_lab(run_dir, "down").stdout == f"lab {NAME} is gone\n"
     assert namespaces(f"{PREFIX}-{NAME}-") == []
     assert leftovers.difference(before, leftovers.network()) == []
     assert list((run_dir.path / "lab").iterdir()) == []
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_the_printed_commands_bond_the_hosts(run_dir: RunDir, topology: str) -> None:
+    """Taken from the output as they stand, by a shell: then the printed ping answers."""
+    made = mpbond_lab(run_dir, "up", topology, "--name", NAME).stdout
+    ups = re.findall(r"^  (nsenter .* \\\n    .* up .*)$", made, re.MULTILINE)
+    assert len(ups) == 2
+    for command in ups:
+        subprocess.run(["sh", "-c", command], check=True, capture_output=True, timeout=60)
+    (ping,) = re.findall(r"^  (nsenter .* ping .*)$", made, re.MULTILINE)
+    (show,) = re.findall(r"^  (.* bond show host-b)$", made, re.MULTILINE)
+    wait_for("the ping answered", lambda: succeeds([*ping.split(), "-c", "1", "-W", "1"]))
+    shown = subprocess.run(show.split(), check=True, capture_output=True, text=True).stdout
+    assert "Session                : up" in shown
+    for down in re.findall(r"^  (.* lab (?:cut|restore|down) .*)$", made, re.MULTILINE):
+        assert succeeds(down.split()), down
+    assert namespaces(f"{PREFIX}-{NAME}-") == []
 
 
 def test_the_second_of_a_name_is_refused_and_harms_nothing(run_dir: RunDir) -> None:

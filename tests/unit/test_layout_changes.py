@@ -21,7 +21,7 @@ from tests.unit.host import (
 )
 
 from mpbond.config.model import Config, LinkMode, Peer, RxMode
-from mpbond.layout import FALLBACK_MTU, Layout, Placement, block_size, compute
+from mpbond.layout import Layout, Placement, block_size, compute
 
 ETH0, ETH1, ETH2 = (uplink(f"eth{n}", n) for n in range(3))
 PLAIN = peer()
@@ -59,6 +59,11 @@ def test_a_path_that_comes_takes_the_lowest_free_number() -> None:
         config(peer()), numbered(ETH0, ETH1), numbered(ETH1), numbered(ETH1, ETH2), numbered(ETH0, ETH1, ETH2)
     )
     assert numbers(layout) == {"eth1": 1, "eth2": 0, "eth0": 2}
+
+
+def test_a_number_is_free_as_soon_as_its_path_is_gone() -> None:
+    layout = follow(config(peer()), numbered(ETH0, ETH1), numbered(ETH1, ETH2))
+    assert numbers(layout) == {"eth1": 1, "eth2": 0}
 
 
 def test_numbers_do_not_move_with_the_hosts_order_of_links() -> None:
@@ -197,7 +202,7 @@ MTUS = [
     ),
     Mtu("what the file says wins", 1400, given=1400),
     Mtu("and is not raised either", 576, given=576, addresses=("fd00::1/64",)),
-    Mtu("no path yet", FALLBACK_MTU, ()),
+    Mtu("no path yet: Ethernet's, over IPv6", 1436, ()),
     Mtu("never below 576", 576, (uplink("eth0", 0, mtu=600),)),
     Mtu(
         "nor below 1280 with an IPv6 address", 1280, (uplink("eth0", 0, mtu=1300),), addresses=("fd00::1/64",)

@@ -44,6 +44,12 @@ def test_a_spare_link_in_use_fails_with_its_last_path_too(method: str) -> None:
     assert periods(policy, paths, 4) == [5, 5]
 
 
+def test_of_several_paths_left_on_the_link_the_best_goes_on() -> None:
+    policy = backup(rule("eth0", to="eth1"), rule("eth1"), method="failure")
+    paths = (dead(FIRST), path(3, "eth0", 0.2), SECOND, OTHER)
+    assert periods(policy, paths, 0) == [1, 1]
+
+
 # ---- failoverTo -------------------------------------------------------------------
 
 CHAIN = (rule("a", to="b"), rule("b", to="c"), rule("c", to="d"), rule("d"), rule("e"))
@@ -71,6 +77,19 @@ def test_a_chain_leads_to_the_best_path_of_its_link() -> None:
     policy = backup(rule("eth0", to="eth1"), rule("eth1"), method="failure")
     paths = (dead(FIRST), path(3, "eth1", 0.2), path(4, "eth1", 0.3))
     assert assigned(policy, paths, 0).order == (4, 3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chain_starts_at_the_link_that_failed_not_at_the_primary(method: str) -> None:
+    policy = backup(rule("a", to="e"), rule("b", to="c"), rule("c"), rule("e"), method=method)
+    paths = [dead(one) if one.ifname in "ab" else one for one in CHAINED]
+    assert assigned(policy, paths, 1).active == 2
+
+
+def test_a_circle_of_links_has_an_end() -> None:
+    """No file that loads has one; a hang would be the wrong answer all the same."""
+    policy = backup(rule("a", to="b"), rule("b", to="a"))
+    assert assigned(policy, CHAINED, 0).order == (0, 1, 4, 3, 2)
 
 
 def test_a_spare_that_follows_stays_while_the_primary_is_down() -> None:

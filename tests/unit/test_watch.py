@@ -31,6 +31,9 @@ DATAGRAMS = [
     ("an address", ADDRESS, [CHANGE]),
     ("a route", ROUTE, [CHANGE]),
     ("several messages: one change for all", CARRIER + ADDRESS + NO_CARRIER, [UP, DOWN, CHANGE]),
+    ("a message that is no more than its header", struct.pack("=IHHII", 16, 24, 0, 0, 0), [CHANGE]),
+    ("a link message cut after what matters", CARRIER[:32], [UP, CHANGE]),
+    ("a second message cut short of it", CARRIER + ADMIN_DOWN[:31], [UP, CHANGE]),
     ("nothing", b"", []),
 ]
 

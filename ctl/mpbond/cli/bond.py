@@ -34,9 +34,9 @@ PeerArgument = Annotated[str, typer.Argument(metavar="PEER", help="Id or name of
 def list_bonds(
     as_json: JsonOption = False, interface: InterfaceOption = None, run_dir: RunDirOption = None
 ) -> None:
-    """One line a peer.
+    """One line a peer: its policy, how many links live, is it heard.
 
-    Example: mpbond bond list -j
+    Examples: mpbond bond list; mpbond bond list -j
     """
     snapshot = read_snapshot(run_dir, interface)
     if as_json:
@@ -52,7 +52,7 @@ def show(
     interface: InterfaceOption = None,
     run_dir: RunDirOption = None,
 ) -> None:
-    """Everything about the bond to one peer.
+    """Everything about the bond to one peer: its paths, how they do, what they carried.
 
     Examples: mpbond bond show office; mpbond bond 77dcbe7120 show -j
     """

@@ -18,7 +18,10 @@ from mpbond.supported import unsupported
 def check(file: FileArgument) -> None:
     """Check a configuration offline: every problem at once, with its line.
 
-    Exit code 0 if it can be used, 2 if not. Example: mpbond check site.yaml
+    Needs neither root nor the host that the file is for. What `up` would refuse in
+    this version is a warning. Exit code 0 if the file is right, 2 if not.
+
+    Example: mpbond check site.yaml
     """
     config = load_file(file)
     for warning in config.warnings:
@@ -30,10 +33,14 @@ def check(file: FileArgument) -> None:
 
 
 def keygen(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; else standard output.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Where to; else standard output.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Make a key for a pair of nodes: the same file goes to both.
+
+    The file is readable by its owner only. It is a secret: copy it by a way you trust.
 
     Example: mpbond keygen /etc/mpbond/office.key
     """

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import sys
 from enum import StrEnum
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mpbond.cli.options import RunDirOption, say
-from mpbond.errors import UsageError
+from mpbond.errors import BondError, UsageError
 from mpbond.lab import kept
+from mpbond.lab.bonds import inner_address
 from mpbond.lab.topology import TOPOLOGIES, End, Topology
-from mpbond.rundir import ENVIRONMENT, from_option
+from mpbond.rundir import from_option
 
-# Each has a `main()` that makes its own lab, says what it does, and removes the lab.
-SCENARIOS = {"demo": "mpbond.lab.demo"}
+# Each makes its own lab, says what it does, and removes the lab.
+SCENARIOS = {"demo": ("mpbond.lab.demo", "demo"), "failover": ("mpbond.lab.demo", "failover")}
 
 app = typer.Typer(no_args_is_help=True, help="Networks of namespaces on this machine, to try a bond in.")
 
@@ -26,9 +32,14 @@ class Direction(StrEnum):
     B_TO_A = "b->a"
 
 
-NameOption = Annotated[str | None, typer.Option("--name", help="Which lab, where several are up.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of the lab, as `lab up` said it.")]
 WireArgument = Annotated[str, typer.Argument(metavar="WIRE", help="As `lab up` shows them: eth1, ...")]
 DirectionOption = Annotated[Direction, typer.Option("--direction", help="By the wire's ends.")]
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise BondError("this needs root: network namespaces are made")
 
 
 @app.command()
@@ -37,19 +48,44 @@ def up(
     name: Annotated[str, typer.Option("--name", help="For several at once.")] = kept.DEFAULT_NAME,
     run_dir: RunDirOption = None,
 ) -> None:
-    """Make a lab that stays, and show how to enter it.
+    """Make a lab that stays; show its hosts, how to enter them and how to bond them.
 
     Example: mpbond lab up two-hosts
     """
+    kept.check_names(topology, name)
+    _require_root()
     made = kept.up(from_option(run_dir), topology, name)
-    lab = made.lab
-    say(f"lab {name} ({topology}) is up; enter a host with:")
-    for host in lab.topology.hosts:
-        say(f"  ip netns exec {lab.ns(host.name)} env {ENVIRONMENT}={made.run_dir(host.name)} bash")
-    say("its wires:")
-    for line in _wires(lab.topology):
+    say(f"lab {name} ({topology}) is up. Its wires:")
+    for line in _wires(made.lab.topology):
         say(f"  {line}")
-    say(f"cut one: mpbond lab cut WIRE; remove the lab: mpbond lab down {name}")
+    say("\nEnter a host:")
+    for host in made.lab.topology.hosts:
+        say(f"  {_enter(made, host.name)} bash")
+    say("\nBond a and b; each has a run dir of its own, as they share this machine:")
+    for bonded in kept.BONDED:
+        say(f"  {_enter(made, bonded)} \\\n    {_mpbond(made.run_dir(bonded))} up {made.site(bonded)}")
+    _say_what_next(made, _mpbond(run_dir))
+
+
+def _say_what_next(made: kept.KeptLab, mpbond: str) -> None:
+    say(f"\nThen:\n  {_enter(made, 'a')} ping {inner_address('b')}")
+    say(f"  {_mpbond(made.run_dir('a'))} bond show host-b")
+    wire = next(wire.name for wire in made.lab.topology.wires if wire.guarded)
+    say(f"  {mpbond} lab cut {made.name} {wire}")
+    say(f"  {mpbond} lab restore {made.name} {wire}")
+    say(f"  {mpbond} lab down {made.name}")
+
+
+def _enter(made: kept.KeptLab, host: str) -> str:
+    return f"nsenter --net=/run/netns/{made.lab.ns(host)}"
+
+
+def _mpbond(run_dir: Path | str | None) -> str:
+    """As it has to be typed here: an environment's `bin` need not be on PATH."""
+    program = "mpbond" if shutil.which("mpbond") else sys.argv[0]
+    if program.endswith("__main__.py"):
+        program = f"{sys.executable} -m mpbond"
+    return program if run_dir is None else f"{program} --run-dir {run_dir}"
 
 
 def _wires(topology: Topology) -> list[str]:
@@ -62,40 +98,37 @@ def _wires(topology: Topology) -> list[str]:
     ]
 
 
-def _wire_of(found: kept.KeptLab, wire: str) -> None:
+def _find_wire(name: str, wire: str, run_dir: str | None) -> kept.KeptLab:
+    found = kept.find(from_option(run_dir), name)
     known = [guarded.name for guarded in found.lab.topology.wires if guarded.guarded]
     if wire not in known:
-        raise UsageError(
-            f"no wire {wire!r} to cut in lab {found.name}; there are: {', '.join(known) or 'none'}"
-        )
+        raise UsageError(f"no wire {wire!r} to cut in lab {name}; there are: {', '.join(known) or 'none'}")
+    _require_root()
+    return found
 
 
 @app.command()
 def cut(
+    name: NameArgument,
     wire: WireArgument,
     direction: DirectionOption = Direction.BOTH,
-    name: NameOption = None,
     run_dir: RunDirOption = None,
 ) -> None:
     """Drop everything on a wire, silently: neither end loses its carrier.
 
-    Example: mpbond lab cut eth1 --direction "a->b"
+    Example: mpbond lab cut lab eth1 --direction "a->b"
     """
-    found = kept.find(from_option(run_dir), name)
-    _wire_of(found, wire)
-    found.lab.cut(wire, direction)
-    say(f"{wire} is cut ({direction}); mpbond lab restore {wire} mends it")
+    _find_wire(name, wire, run_dir).lab.cut(wire, direction)
+    say(f"{wire} is cut ({direction}); `mpbond lab restore {name} {wire}` mends it")
 
 
 @app.command()
-def restore(wire: WireArgument, name: NameOption = None, run_dir: RunDirOption = None) -> None:
+def restore(name: NameArgument, wire: WireArgument, run_dir: RunDirOption = None) -> None:
     """Mend a wire that was cut.
 
-    Example: mpbond lab restore eth1
+    Example: mpbond lab restore lab eth1
     """
-    found = kept.find(from_option(run_dir), name)
-    _wire_of(found, wire)
-    found.lab.restore(wire)
+    _find_wire(name, wire, run_dir).lab.restore(wire)
     say(f"{wire} works")
 
 
@@ -105,30 +138,40 @@ def run(
 ) -> None:
     """Play a scenario in a lab of its own, which is gone afterwards.
 
-    Example: mpbond lab run demo
+    Exit code 1 if anything it shows was not as it should be. Example: mpbond lab run demo
     """
     if scenario not in SCENARIOS:
         raise UsageError(f"no scenario {scenario!r}; there are: {', '.join(SCENARIOS)}")
+    _require_root()
+    # As Ctrl-C does: what the scenario made is removed on the way out.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     # Here, as a scenario brings in much that no other command needs.
-    import_module(SCENARIOS[scenario]).main()
+    module, function = SCENARIOS[scenario]
+    getattr(import_module(module), function)()
 
 
 @app.command()
 def down(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the lab, if several.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every lab; killed tests' too.")] = False,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one lab; else all.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All, and those of killed tests.")] = False,
     run_dir: RunDirOption = None,
 ) -> None:
-    """Remove a lab and end what runs in it.
+    """Remove a lab, or all that `lab up` made, and end what runs in them.
 
     Example: mpbond lab down
     """
     directory = from_option(run_dir)
     if everything and name is not None:
         raise UsageError("either a NAME or --all")
-    labs = kept.every(directory) if everything else [kept.find(directory, name)]
+    labs = kept.every(directory) if name is None else [kept.find(directory, name)]
+    if labs or everything:
+        _require_root()
     for lab in labs:
         kept.down(lab)
         say(f"lab {lab.name} is gone")
-    for orphan in kept.remove_orphans() if everything else []:
+    orphans = kept.remove_orphans() if everything else []
+    for orphan in orphans:
         say(f"namespace {orphan} is gone: its process had died")
+    if not labs and not orphans:
+        say("no lab is up: nothing to do")

@@ -41,6 +41,8 @@ def _require_root() -> None:
 def plan(file: FileArgument) -> None:
     """Show what `up` would do on this host, and do nothing.
 
+    Always the whole way, also where the bond is up already.
+
     Example: mpbond plan site.yaml
     """
     config = _load(file)
@@ -54,9 +56,9 @@ def up(file: FileArgument, run_dir: RunDirOption = None) -> None:
     """Bring the bond up and leave its controller running in the background.
 
     After the controller was killed, `up` adopts what it left: flows stay on their
-    paths, counters go on.
+    paths, counters go on. To apply a changed file, take the bond down first.
 
-    Example: mpbond up site.yaml
+    Example: mpbond up /etc/mpbond/site.yaml
     """
     config = _load(file)
     refuse_unsupported(config)
@@ -111,10 +113,11 @@ def run(
     run_dir: RunDirOption = None,
     notify_fd: Annotated[int | None, typer.Option("--notify-fd", hidden=True)] = None,
 ) -> None:
-    """Bring the bond up and stay in the foreground; ends with Ctrl-C or SIGTERM,
-    and takes the bond down then.
+    """Bring the bond up and stay in the foreground.
 
-    Example: mpbond run site.yaml
+    Ctrl-C or SIGTERM takes the bond down and ends it: what a service manager wants.
+
+    Example: mpbond run /etc/mpbond/site.yaml
     """
     config = _load(file)
     _require_root()
@@ -140,11 +143,15 @@ def run(
 
 
 def down(
-    interface: Annotated[str | None, typer.Argument(metavar="[INTERFACE]", help="mp0, say.")] = None,
+    interface: Annotated[
+        str | None, typer.Argument(metavar="[INTERFACE]", help="Which bond, where several are up: mp0, say.")
+    ] = None,
     run_dir: RunDirOption = None,
 ) -> None:
     """Take the bond away: its interface, its programs on the links, its controller.
-    Also cleans up after a controller that was killed.
+
+    Also cleans up after a controller that was killed. The name may be left out
+    where only one bond is up.
 
     Example: mpbond down mp0
     """
@@ -183,5 +190,7 @@ def _stop_controller(run_dir: RunDir, name: str) -> None:
     deadline = time.monotonic() + _DOWN_TIMEOUT_S
     while (pid := run_dir.owner(name)) is not None:
         if time.monotonic() > deadline:
-            raise BondError(f"the controller of {name} (pid {pid}) did not stop within {_DOWN_TIMEOUT_S:.0f} s")
+            raise BondError(
+                f"the controller of {name} (pid {pid}) did not stop within {_DOWN_TIMEOUT_S:.0f} s"
+            )
         time.sleep(0.02)

@@ -34,7 +34,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    run_dir: Annotated[str | None, typer.Option("--run-dir", help="As after the command.", hidden=True)] = None,
+    run_dir: Annotated[
+        str | None, typer.Option("--run-dir", help="As after the command.", hidden=True)
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Options that stand before the command."""

@@ -111,9 +111,7 @@ class Controller:
         with self.lock:
             ours = [int(index) for index in self._paths if int(self.plane.paths["ifindex"][index]) == ifindex]
             for index in ours:
-                self.plane.set_path_flag(index, abi.PathFlag.LINK_UP, up)
-                if not up:
-                    self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, False)
+                self.plane.set_link_up(index, up)
             if ours:
                 self._evaluate(now_ns)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mpbond import abi
-from mpbond.kernel.bpf import Ticker
+from mpbond.kernel.bpf import PreparedRun
 from mpbond.kernel.dataplane import Dataplane
 
 MIN_INTERVAL_NS = 5_000_000
@@ -37,7 +37,7 @@ class Prober:
         self._plane = plane
         self._packet = bytearray(abi.TICK_PATHS * 2 + 16)
         self._packet[12:14] = b"\x08\x00"
-        self._ticker = Ticker(plane.programs["probe"], self._packet)
+        self._run_tick = PreparedRun(plane.programs["probe"], self._packet)
         self._paths: Array = np.zeros(0, np.int64)
         self._path_bond: Array = np.zeros(0, np.int64)
         self._due_ns: Array = np.zeros(plane.sizes.bonds, np.int64)
@@ -74,7 +74,7 @@ class Prober:
     def _send(self, paths: Array) -> None:
         body = np.concatenate(([len(paths)], paths)).astype("<u2").tobytes()
         self._packet[14 : 14 + len(body)] = body
-        self._ticker.run(len(paths))
+        self._run_tick.run(len(paths))
 
     def _schedule(self, bonds: Array, now_ns: int) -> None:
         """The next time of each bond that was due; sooner where a path is suspected."""

@@ -163,18 +163,23 @@ def test_run(fd: int, data: bytes, *, repeat: int = 1, context: bytes = b"", roo
 test_run.__test__ = False  # type: ignore[attr-defined]
 
 
-class Ticker:
-    """A test run prepared once and repeated: nothing is allocated per tick."""
+class PreparedRun:
+    """A test run prepared once and repeated: nothing is allocated per run. What is
+    written into `data` between runs is the next run's packet."""
 
-    def __init__(self, fd: int, data: bytearray) -> None:
+    def __init__(self, fd: int, data: bytearray, context: bytes = b"") -> None:
         self._packet = (ctypes.c_char * len(data)).from_buffer(data)
-        self._attr = ctypes.create_string_buffer(
-            struct.pack("=IIIIQQI", fd, 0, len(data), 0, _address(self._packet), 0, 1).ljust(80, b"\0"), 80
-        )
+        self._context = ctypes.create_string_buffer(context, len(context)) if context else None
+        pointer = _address(self._context) if self._context is not None else 0
+        head = (fd, 0, len(data), 0, _address(self._packet), 0, 1, 0, len(context), 0, pointer)
+        self._attr = ctypes.create_string_buffer(struct.pack("=IIIIQQIIIIQ", *head).ljust(80, b"\0"), 80)
 
-    def run(self, repeat: int) -> None:
+    def run(self, repeat: int = 1) -> int:
+        """Mean duration of the repeats in ns, by the kernel's timer."""
         struct.pack_into("=I", self._attr, 32, repeat)
         _bpf(_PROG_TEST_RUN, self._attr)
+        duration_ns: int = struct.unpack_from("=I", self._attr, 36)[0]
+        return duration_ns
 
 
 class Map:

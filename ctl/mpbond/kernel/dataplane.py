@@ -252,6 +252,8 @@ class Dataplane:
             path["header"] = np.frombuffer(entry.template.header.ljust(64, b"\0"), np.uint8)
             path["checksum"] = entry.template.checksum
             path["flags"] = int(entry.flags)
+            if not entry.flags & abi.PathFlag.LINK_UP:
+                self.set_link_up(index, False)
         value = np.zeros((), abi.REMOTE)
         value["path"] = index
         self.maps["remotes"].put(
@@ -269,6 +271,14 @@ class Dataplane:
         self.maps["remotes"].delete(remote_key(entry.bond, entry.ifindex, entry.remote, entry.port))
         if last_of_local:
             self.maps["locals"].delete(local_key(entry.local))
+
+    def set_link_up(self, index: int, up: bool) -> None:
+        """What netlink says of a path's link. A link that comes back has to prove its
+        path anew: what was proved before it went says nothing of its other end."""
+        self.set_path_flag(index, abi.PathFlag.LINK_UP, up)
+        if not up:
+            self.set_path_flag(index, abi.PathFlag.ELIGIBLE, False)
+            self.paths_live["proof_ns"][index] = 0
 
     def set_path_flag(self, index: int, flag: abi.PathFlag, on: bool) -> None:
         with self.lock:

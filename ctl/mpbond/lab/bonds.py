@@ -111,7 +111,11 @@ class Bonds:
 
     def up(self, *sites: Site) -> None:
         """All at once, as compiling takes a second or two each."""
-        files = {site.host: self.write(site) for site in sites}
+        self.up_files({site.host: self.write(site) for site in sites})
+
+    def up_files(self, files: dict[str, Path]) -> dict[str, str]:
+        """Host -> file that is there already; what `up` said on each host."""
+        said: dict[str, str] = {}
         started = [
             (host, self.lab.start(host, self.argv(host, "up", str(file)), stdout=-1, stderr=-1, text=True))
             for host, file in files.items()
@@ -122,6 +126,8 @@ class Bonds:
                 log = self.run_dir(host) / "mp0.log"
                 last = log.read_text()[-2000:] if log.exists() else ""
                 raise LabError(f"mpbond up on {host}: exit {process.returncode}\n{output}{errors}{last}")
+            said[host] = output
+        return said
 
     def down(self, *hosts: str) -> None:
         for host in hosts:

@@ -1,7 +1,8 @@
 """Labs that outlive the command that made them, for people to try things in.
 
 The namespaces are the lab; a folder under the run dir only remembers which
-topology each was made from, and gives every host a run dir of its own.
+topology each was made from, and holds a run dir and a ready configuration for each
+of the hosts that can be bonded.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from pathlib import Path
+from typing import Any
 
 from mpbond.errors import UsageError
+from mpbond.lab.bonds import Site, pair
 from mpbond.lab.netns import PREFIX, Lab, namespaces, remove_namespace
-from mpbond.lab.topology import TOPOLOGIES
+from mpbond.lab.topology import TOPOLOGIES, End, Topology
 from mpbond.rundir import RunDir
 
 DEFAULT_NAME = "lab"
 # No dash, and no digit first: see `_OF_A_PROCESS`. The rest is for the kernel's sake.
 _NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _OF_A_PROCESS = re.compile(rf"{PREFIX}-(\d+)-\d+-")
+# Fast enough that a cut by hand is hardly seen in a ping.
+_POLICY: dict[str, Any] = {"basePolicy": "balance-xor", "failoverInterval": 100}
+BONDED = ("a", "b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,37 @@ class KeptLab:
         return Lab(TOPOLOGIES[self.topology](), tag=self.name)
 
     def run_dir(self, host: str) -> Path:
-        """For MPBOND_RUN_DIR: two hosts on one machine must not share it."""
+        """For --run-dir: two hosts on one machine must not share it."""
         return self.folder / host
+
+    def site(self, host: str) -> Path:
+        """Its configuration file."""
+        return self.folder / f"site-{host}.yaml"
+
+
+def sites(topology: Topology) -> tuple[Site, Site]:
+    """Files for the bond between a and b: a path between interfaces of one name,
+    whether a wire or a router lies between them, and the LANs behind the other."""
+    ends = {host: _ends(topology, host) for host in BONDED}
+    links = sorted(ends["a"].keys() & ends["b"].keys() - {"lan0"})
+    endpoints = {
+        host: [{"address": _bare(of_host[link]), "link": link} for link in links]
+        for host, of_host in ends.items()
+    }
+    site_a, site_b = pair(endpoints["a"], endpoints["b"], _POLICY)
+    for site, peer in ((site_a, "b"), (site_b, "a")):
+        lan = ends[peer].get("lan0")
+        site.allowed = {peer: [str(ip_interface(own).network) for own in lan.addresses] if lan else []}
+    return site_a, site_b
+
+
+def _ends(topology: Topology, host: str) -> dict[str, End]:
+    ends = (end for wire in topology.wires for end in (wire.a, wire.b))
+    return {end.ifname: end for end in ends if end.host == host}
+
+
+def _bare(end: End) -> str:
+    return str(ip_interface(end.addresses[0]).ip)
 
 
 def _folder(run_dir: RunDir) -> Path:
@@ -46,10 +82,7 @@ def _folder(run_dir: RunDir) -> Path:
 
 def up(run_dir: RunDir, topology: str, name: str) -> KeptLab:
     """Makes a lab that stays. Raises UsageError for names that cannot be."""
-    if topology not in TOPOLOGIES:
-        raise UsageError(f"no topology {topology!r}; there are: {', '.join(TOPOLOGIES)}")
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"name {name!r}: wanted up to 12 small letters and digits, a letter first")
+    check_names(topology, name)
     if namespaces(f"{PREFIX}-{name}-"):
         raise UsageError(f"lab {name} is up already; `mpbond lab down {name}` removes it")
     kept = KeptLab(name, topology, _folder(run_dir) / name)
@@ -57,6 +90,8 @@ def up(run_dir: RunDir, topology: str, name: str) -> KeptLab:
     run_dir.make()
     kept.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (kept.folder / "topology").write_text(topology)
+    for site in sites(kept.lab.topology):
+        kept.site(site.host).write_text(site.as_yaml())
     try:
         kept.lab.__enter__()
     except BaseException:
@@ -65,21 +100,24 @@ def up(run_dir: RunDir, topology: str, name: str) -> KeptLab:
     return kept
 
 
+def check_names(topology: str, name: str) -> None:
+    if topology not in TOPOLOGIES:
+        raise UsageError(f"no topology {topology!r}; there are: {', '.join(TOPOLOGIES)}")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"name {name!r}: wanted up to 12 small letters and digits, a letter first")
+
+
 def every(run_dir: RunDir) -> list[KeptLab]:
     """All that `up` made under this run dir."""
     files = sorted(_folder(run_dir).glob("*/topology"))
     return [KeptLab(file.parent.name, file.read_text(), file.parent) for file in files]
 
 
-def find(run_dir: RunDir, name: str | None) -> KeptLab:
-    """By name, or the only one. Raises UsageError naming those there are."""
+def find(run_dir: RunDir, name: str) -> KeptLab:
+    """By name. Raises UsageError naming those there are."""
     labs = {kept.name: kept for kept in every(run_dir)}
-    if name is None and len(labs) == 1:
-        return next(iter(labs.values()))
     if not labs:
         raise UsageError(f"no lab is up (run dir {run_dir.path}): `mpbond lab up TOPOLOGY` makes one")
-    if name is None:
-        raise UsageError(f"several labs are up ({', '.join(labs)}): say which")
     if name not in labs:
         raise UsageError(f"no lab {name!r}; up: {', '.join(labs)}")
     return labs[name]

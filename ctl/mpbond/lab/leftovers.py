@@ -124,9 +124,10 @@ def _attached_programs(namespace: str) -> set[int]:
     where = ["-n", namespace]
     links = json.loads(command(["ip", *where, "-j", "link", "show"]) or "[]")
     found = {link["xdp"]["prog"]["id"] for link in links if "xdp" in link}
-    for link in links:
-        for hook in ("ingress", "egress"):
-            filters = _tc(where, "filter", "show", "dev", link["ifname"], hook)
+    devices = {qdisc["dev"] for qdisc in _tc(where, "qdisc", "show") if qdisc["kind"] == "clsact"}
+    for hook in ("ingress", "egress"):
+        for device in devices:
+            filters = _tc(where, "filter", "show", "dev", device, hook)
             found |= {item["options"]["prog"]["id"] for item in filters if "prog" in item.get("options", {})}
     return found
 

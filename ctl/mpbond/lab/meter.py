@@ -23,6 +23,7 @@ from mpbond.view import human_count
 _LIVE_EVERY_S = 0.5
 _PLAIN_EVERY_S = 1.0
 _BAR = 24
+_COLUMNS = (("   link", "l", 8), ("Mbit/s", "r", 7), ("", "l", _BAR), ("sent here", "r", 9))
 
 # Waits so many seconds at most; True once there is nothing more to watch.
 Until = Callable[[float], bool]
@@ -65,8 +66,9 @@ def packets(before: Reading, after: Reading) -> dict[str, int]:
 def table(first: Reading, rates: dict[str, float], now: Reading, full_mbit: float) -> Table:
     """One line a link; `full_mbit` is where the bar ends."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("   link", "Mbit/s", "", "sent here"):
-        shown.add_column(name, justify="left" if name in ("   link", "") else "right", no_wrap=True)
+    # Widths that do not depend on the values: a table that moves must not jump.
+    for name, justify, width in _COLUMNS:
+        shown.add_column(name, justify="right" if justify == "r" else "left", min_width=width, no_wrap=True)
     for link, (_, size) in now.sent.items():
         filled = min(_BAR, round(_BAR * rates[link] / full_mbit))
         sent = size - first.sent.get(link, (0, 0))[1]
@@ -81,21 +83,37 @@ def line(first: Reading, rates: dict[str, float], now: Reading) -> str:
     return f"   {now.at_s - first.at_s:4.1f} s  {links}  all {sum(rates.values()):6.1f} Mbit/s"
 
 
-def watch(console: Console, bonds: Bonds, host: str, until: Until, full_mbit: float) -> None:
-    """Shows what `host` sends until told: a table that moves on a terminal, else a
-    line each second."""
-    first = before = read(bonds, host)
-    if not console.is_terminal:
-        while not until(_PLAIN_EVERY_S):
-            now = read(bonds, host)
-            console.print(line(first, mbit(before, now), now), highlight=False)
-            before = now
-        return
-    with Live(console=console, auto_refresh=False) as live:
+def watch(console: Console, bonds: Bonds, until: Until, full_mbit: float) -> dict[str, float]:
+    """Shows what host a sends until told, and returns the mean rates: a table that
+    moves on a terminal, else a line each second."""
+    first = read(bonds, "a")
+    show = _watch_live if console.is_terminal else _watch_lines
+    show(console, bonds, until, first, full_mbit)
+    now = read(bonds, "a")
+    rates = mbit(first, now)
+    if console.is_terminal:
+        console.print(line(first, rates, now), highlight=False)
+    return rates
+
+
+def _watch_live(console: Console, bonds: Bonds, until: Until, first: Reading, full_mbit: float) -> None:
+    before = first
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         while not until(_LIVE_EVERY_S):
-            now = read(bonds, host)
+            now = read(bonds, "a")
             live.update(table(first, mbit(before, now), now, full_mbit), refresh=True)
             before = now
+
+
+def _watch_lines(console: Console, bonds: Bonds, until: Until, first: Reading, _: float) -> None:
+    before, ended = first, False
+    while not ended:
+        ended = until(_PLAIN_EVERY_S)
+        now = read(bonds, "a")
+        # What is left of a second at the end is too short to say anything.
+        if not ended or now.at_s - before.at_s > _PLAIN_EVERY_S / 2:
+            console.print(line(first, mbit(before, now), now), highlight=False)
+        before = now
 
 
 def for_seconds(seconds: float) -> Until:

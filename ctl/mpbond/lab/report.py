@@ -7,11 +7,11 @@ something that was not so says so, and fails.
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.text import Text
@@ -19,6 +19,9 @@ from rich.text import Text
 from mpbond.errors import BondError
 
 WIDTH = 80
+_INDENT = "   "
+# Where the words of a claim begin, after its mark.
+_BELOW = " " * 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Report:
 
     def say(self, words: str) -> None:
         """A paragraph below its step."""
-        self.console.print(Padding(Text(" ".join(words.split())), (0, 0, 0, 3)))
+        self._lines(words, _INDENT)
 
     def command(self, host: str, argv: Sequence[str]) -> None:
         """As it would be typed on that host."""
@@ -59,8 +62,19 @@ class Report:
     def check(self, claim: Claim) -> None:
         self.claims.append(claim)
         mark = Text("ok    ", style="green") if claim.holds else Text("FAILED", style="bold red")
-        words = Text.assemble(mark, f" {claim.seen} ", (f"(wanted: {claim.wanted})", "dim"))
-        self.console.print(Padding(words, (0, 0, 0, 3)))
+        first, *rest = self._wrapped(claim.seen, len(_BELOW))
+        self.console.print(Text(_INDENT) + mark + Text(f" {first}"), soft_wrap=True)
+        for line in rest:
+            self.console.print(Text(_BELOW + line), soft_wrap=True)
+        for line in self._wrapped(f"wanted: {claim.wanted}", len(_BELOW)):
+            self.console.print(Text(_BELOW + line, style="dim"), soft_wrap=True)
+
+    def _wrapped(self, words: str, indent: int) -> list[str]:
+        return textwrap.wrap(" ".join(words.split()), self.console.width - indent - 1, break_on_hyphens=False)
+
+    def _lines(self, words: str, indent: str) -> None:
+        for line in self._wrapped(words, len(indent)):
+            self.console.print(Text(indent + line), soft_wrap=True)
 
     def finish(self) -> None:
         """Raises BondError naming every claim that did not hold."""

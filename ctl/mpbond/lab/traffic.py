@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mpbond.lab.netns import Lab, LabError, wait_for
-from mpbond.lab.stream import StreamReport, analyse, lost_after
+from mpbond.lab.stream import StreamReport, analyse, gap_ms, lost_after
 
 _STREAM = [sys.executable, "-m", "mpbond.lab.stream"]
 
@@ -48,6 +48,10 @@ class Stream:
     def lost_after(self, marks_ns: Sequence[int]) -> list[int]:
         """After the end: what each cut cost, see stream.lost_after."""
         return lost_after(marks_ns, self.sent, self.arrivals)
+
+    def gap_ms(self, since_ns: int, until_ns: int | None = None) -> float:
+        """After the end: the longest silence of that time, see stream.gap_ms."""
+        return gap_ms(self.arrivals, since_ns, until_ns)
 
 
 @contextmanager
@@ -98,7 +102,8 @@ def _wait_to_hear(word: str, pipe: IO[str] | None, process: subprocess.Popen[str
 @contextmanager
 def iperf_server(lab: Lab, host: str, port: int = 5201) -> Iterator[None]:
     """An iperf3 server, listening when the block is entered."""
-    server = lab.start(host, ["iperf3", "-s", "-p", str(port)], stdout=subprocess.DEVNULL)
+    silent: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = lab.start(host, ["iperf3", "-s", "-p", str(port)], **silent)
     wait_for(f"iperf3 listening on {host}", lambda: f":{port} " in lab.run(host, ["ss", "-Hltn"]))
     try:
         yield

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mpbond.config import load_file
 from mpbond.lab.mirror import mirrored, policies_dir
+from mpbond.lab.report import WIDTH
+from mpbond.lab.topology import link_address
 
 CASES = [
     ("ids", "node: {id: 00000000aa}", "node: {id: 00000000bb}"),
@@ -26,22 +30,20 @@ def test_exchanged_and_back(text: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["demo-balance-xor", "demo-active-backup"])
-def test_both_ends_of_the_demo_load(name: str, tmp_path: object) -> None:
+def test_both_ends_of_the_demo_load(name: str, tmp_path: Path) -> None:
     """And each is the other's peer, at the other's addresses."""
-    from pathlib import Path
-
     text = (policies_dir() / f"{name}.yaml").read_text()
+    assert max(map(len, text.splitlines())) <= WIDTH - 4, "to be shown in a frame"
     configs = []
     for host, content in (("a", text), ("b", mirrored(text))):
-        file = Path(str(tmp_path)) / f"{host}.yaml"
+        file = tmp_path / f"{host}.yaml"
         file.write_text(content)
         configs.append(load_file(str(file)))
-    for here, there in (configs, configs[::-1]):
+    for here, there, end in ((*configs, 2), (*configs[::-1], 1)):
+        (peer,) = here.peers
         assert here.warnings == ()
-        assert [peer.id for peer in here.peers] == [there.node.id]
-        assert {str(end.address)[-1] for end in here.peers[0].endpoints} == ({"2", "1"} - {there_last(here)})
-
-
-def there_last(config: object) -> str:
-    """The last digit of this host's own inner address."""
-    return str(config.interface.addresses[0].ip)[-1]  # type: ignore[attr-defined]
+        assert peer.id == there.node.id
+        assert [str(endpoint.address) for endpoint in peer.endpoints] == [
+            link_address(link, end) for link in (1, 2, 3)
+        ]
+        assert {str(network) for network in peer.allowed} == {f"10.99.0.{end}/32", f"fd99::{end}/128"}
