@@ -89,6 +89,7 @@ class Lab:
         self.topology = topology
         self.tag = tag or f"{os.getpid()}-{next(_counter)}"
         self._processes: list[subprocess.Popen[Any]] = []
+        self._ifindexes = itertools.count()
 
     def ns(self, host: str) -> str:
         """The name of a host's network namespace."""
@@ -144,8 +145,11 @@ class Lab:
             self._batch(end.host, self._addressing(end))
 
     def _veth(self, host_a: str, if_a: str, host_b: str, if_b: str, mtu: int) -> None:
-        words = f"ip link add {if_a} mtu {mtu} netns {self.ns(host_a)} type veth"
-        command([*words.split(), "peer", "name", if_b, "mtu", str(mtu), "netns", self.ns(host_b)])
+        """A pair whose ends differ in their numbers: the kernel tells of a carrier's
+        loss at once only then, else up to a second later (linkwatch_urgent_event)."""
+        index = 100 + 2 * next(self._ifindexes)
+        words = f"ip link add {if_a} index {index} mtu {mtu} netns {self.ns(host_a)} type veth peer name {if_b}"
+        command([*words.split(), "index", str(index + 1), "mtu", str(mtu), "netns", self.ns(host_b)])
 
     @staticmethod
     def _addressing(end: End) -> list[str]:
