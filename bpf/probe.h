@@ -63,7 +63,7 @@ static __always_inline void fill_probe(struct mac_message *message, struct mpb_n
 				       struct mpb_path_live *live, __u32 index)
 {
 	__u64 now_ns = bpf_ktime_get_ns();
-	__u64 hold_us = (now_ns - live->answer_at_ns) / 1000;
+	__u64 hold_us = live->answer_stamp ? (now_ns - live->answer_at_ns) / 1000 : 0;
 	__u32 sums[2];
 
 	sum_packets(index, sums);

@@ -44,7 +44,7 @@ def _tcp(flows: int) -> Callable[[Lab, str, str], float]:
 HOST_QUESTIONS = (
     Question("TCP, 1 flow", "Gbit/s", 1e9, _tcp(1)),
     Question("TCP, 4 flows", "Gbit/s", 1e9, _tcp(4)),
-    Question("UDP, 64-byte frames", "kpps", 1e3, lambda lab, host, to: traffic.udp_pps(lab, host, to)),
+    Question("UDP, 64-byte frames", "kpps", 1e3, traffic.udp_pps),
 )
 ROUTER_QUESTIONS = (
     Question("TCP, 1 flow", "Gbit/s", 1e9, _tcp(1)),

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from tests.bpf import packets
-from tests.bpf.lab import Lab
-from tests.bpf.rig import BondSetup, PathSetup, Rig
 
 from mpbond import abi
 from mpbond.kernel import bpf
 from mpbond.kernel.dataplane import Dataplane, Sizes
+from tests.bpf import packets
+from tests.bpf.lab import Lab
+from tests.bpf.rig import BondSetup, PathSetup, Rig
 
 pytestmark = pytest.mark.root
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
+from mpbond.kernel.dataplane import Dataplane
 from tests.bpf import packets
 from tests.bpf.lab import Lab
 from tests.bpf.rig import SIZES, Rig
-
-from mpbond.kernel.dataplane import Dataplane
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ import struct
 import time
 from dataclasses import dataclass
 
+from mpbond import sessions, wire
 from tests.bpf import packets
 from tests.bpf.rig import Bond, Rig
 from tests.bpf.siphash_ref import siphash24
-
-from mpbond import sessions, wire
 
 MAC_LEN = 8
 MESSAGE_LEN = wire.HEADER_LEN + wire.PROBE_LEN

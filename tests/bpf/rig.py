@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 import numpy as np
-from tests.bpf import packets
-from tests.bpf.lab import Lab, wait_until
 
 from mpbond import abi, sessions
 from mpbond.kernel import bpf
 from mpbond.kernel.dataplane import Dataplane, PathEntry, Sizes
 from mpbond.wire import Template, template
+from tests.bpf import packets
+from tests.bpf.lab import Lab, wait_until
 
 SIZES = Sizes(bonds=3, block=20, flows=65_536, prefixes=64)
 # Fixed, so that a distribution that passes once passes always.

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.bpf.host import compile_host, run_host
 
 from mpbond import abi, wire
 from mpbond.kernel import bpf
 from mpbond.sources import bpf_dir
+from tests.bpf.host import compile_host, run_host
 
 # Handed to a test run as bytes by controller/prober.py, so it is in no map.
 TICK = np.dtype([("ethernet", "u1", 14), ("count", "<u2"), ("path", "<u2", abi.TICK_PATHS)], align=True)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 
 import pytest
+
+from mpbond import wire
 from tests.bpf import packets, probes
 from tests.bpf.probes import Probe, answer
 from tests.bpf.rig import (
@@ -24,8 +26,6 @@ from tests.bpf.rig import (
     Rig,
 )
 from tests.bpf.siphash_ref import siphash24
-
-from mpbond import wire
 
 pytestmark = pytest.mark.root
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from mpbond import abi
 from tests.bpf import probes
 from tests.bpf.probes import Probe, answer, frame
 from tests.bpf.rig import CLOCK_NS, SECOND_NS, Bond, BondSetup, PathSetup, Rig
-
-from mpbond import abi
 
 pytestmark = pytest.mark.root
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.bpf import packets, probes
-from tests.bpf.probes import Probe, answer, frame
-from tests.bpf.rig import CLOCK_NS, REDIRECT, SECOND_NS, SHOT, UNSPEC, Bond, BondSetup, PathSetup, Rig
 
 from mpbond import abi, wire
 from mpbond.controller.prober import Prober
 from mpbond.kernel import bpf
+from tests.bpf import packets, probes
+from tests.bpf.probes import Probe, answer, frame
+from tests.bpf.rig import CLOCK_NS, REDIRECT, SECOND_NS, SHOT, UNSPEC, Bond, BondSetup, PathSetup, Rig
 
 pytestmark = pytest.mark.root
 

@@ -13,6 +13,8 @@ from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
+
+from mpbond import sessions, wire
 from tests.bpf import packets
 from tests.bpf.packets import (
     CLIENT4,
@@ -40,8 +42,6 @@ from tests.bpf.rig import (
     PathSetup,
     Rig,
 )
-
-from mpbond import sessions, wire
 
 pytestmark = pytest.mark.root
 

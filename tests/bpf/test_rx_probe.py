@@ -11,11 +11,11 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
+
+from mpbond import abi, wire
 from tests.bpf import packets, probes
 from tests.bpf.probes import Probe, answer, frame
 from tests.bpf.rig import REDIRECT, SHOT, XDP_PASS, Bond, BondSetup, PathSetup, Rig
-
-from mpbond import abi, wire
 
 pytestmark = pytest.mark.root
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.bpf.siphash_ref import siphash24
 
 KEY = bytes(range(16))

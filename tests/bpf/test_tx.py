@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from scapy.layers.inet import IP
 from scapy.packet import Packet
+
 from tests.bpf import packets
 from tests.bpf.packets import ether, tcp4, tcp6
 from tests.bpf.rig import OK, REDIRECT, SHOT, Bond, BondSetup, PathSetup, Rig

@@ -8,11 +8,11 @@ from ipaddress import ip_network
 import numpy as np
 import pytest
 from scapy.packet import Packet
+
+from mpbond import abi
 from tests.bpf import packets
 from tests.bpf.packets import ether, tcp4, tcp6
 from tests.bpf.rig import CLOCK_NS, SECOND_NS, Bond, BondSetup, PathSetup, Rig
-
-from mpbond import abi
 
 pytestmark = pytest.mark.root
 

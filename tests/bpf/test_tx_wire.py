@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 from scapy.packet import Packet
+
 from tests.bpf import packets
 from tests.bpf.packets import ether, tcp4, tcp6
 from tests.bpf.rig import BondSetup, PathSetup, Rig

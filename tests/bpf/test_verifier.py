@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 
 import pytest
-from tests.bpf.rig import SIZES
 
 from mpbond.kernel import bpf, build
 from mpbond.kernel.dataplane import Dataplane
+from tests.bpf.rig import SIZES
 
 pytestmark = pytest.mark.root
 

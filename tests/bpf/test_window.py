@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+
 from tests.bpf.host import HERE, SANITISE, compile_host, run_host
 from tests.bpf.siphash_ref import siphash24
 

@@ -210,3 +210,24 @@ def test_link_appears_later(bonded: MakeBonds) -> None:
     lab.run("a", ["ip", "addr", "add", f"{link_address(2, 1)}/24", "dev", "eth2"])
     bond = bonds.wait_eligible("a", "b", 2)
     assert path_on(bond, "eth2")["eligible"]
+
+
+def test_two_bonds_on_one_link(bonded: MakeBonds) -> None:
+    """A second bond interface over the same links, with a port of its own: both
+    work, and the first still does when the second is gone."""
+    bonds = bonded(xor())
+    lab = bonds.lab
+    ends = [[f"{link_address(link, end)}:9955" for link in (1, 2)] for end in (1, 2)]
+    second = pair(ends[0], ends[1], xor())
+    for site in second:
+        text = site.as_yaml().replace("name: mp0", "name: mp1").replace("10.99.0.", "10.98.0.")
+        text = text.replace("fd99:", "fd98:").replace("\ninterface:", "\n  port: 9955\ninterface:")
+        file = bonds.folder / f"second-{site.host}.yaml"
+        file.write_text(text)
+        bonds.mpbond(site.host, "up", str(file))
+    wait_for("the second bond", lambda: traffic.ping(lab, "a", "10.98.0.2"))
+    assert traffic.ping(lab, "a", inner_address("b"))
+    for host in ("a", "b"):
+        bonds.mpbond(host, "down", "mp1")
+    assert traffic.ping(lab, "a", inner_address("b"))
+    assert "mpbond:mp0" in lab.run("a", ["tc", "filter", "show", "dev", "eth1", "ingress"])

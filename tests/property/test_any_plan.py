@@ -7,13 +7,13 @@ from ipaddress import ip_interface, ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.host import Nic, backup, config, endpoint, host, peer, placed, rule, xor
-from tests.unit.kernel_model import KernelModel, installed
 
 from mpbond.config.model import Config, Network, Policy, RxMode
 from mpbond.inventory import Inventory
 from mpbond.layout import Layout, compute
 from mpbond.plan import plan
+from tests.unit.host import Nic, backup, config, endpoint, host, peer, placed, rule, xor
+from tests.unit.kernel_model import KernelModel, installed
 
 NAMES = ("eth0", "eth1", "wwan0")
 IDS = ("abcdef0123", "bbcdef0123", "cbcdef0123")

@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.config import zerotier_blocks as blocks
-from tests.unit.config.sample import wrapped
-from tests.unit.config.test_config_keys import KEYS_OF
 
 from mpbond.config import load_bytes, load_text
 from mpbond.config.model import BasePolicy, Config
 from mpbond.errors import ConfigError
+from tests.unit.config import zerotier_blocks as blocks
+from tests.unit.config.sample import wrapped
+from tests.unit.config.test_config_keys import KEYS_OF
 
 FILE = "fuzz.yaml"
 KEY = "0" * 64

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.host import REMOTE, Nic, backup, config, host, peer, placed, rule, uplink, xor
 
 from mpbond.config.model import Policy
 from mpbond.controller.bond import BondState
 from mpbond.health import State
 from mpbond.layout import BondSpec, Layout, compute
+from tests.unit.host import REMOTE, Nic, backup, config, host, peer, placed, rule, uplink, xor
 
 MS = 1_000_000
 BLOCK = 8

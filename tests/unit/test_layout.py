@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+
+from mpbond.config.model import LinkMode, Policy
+from mpbond.layout import PathSpec, candidate_links, compute
 from tests.unit.host import (
     PEER,
     REMOTE,
@@ -20,9 +23,6 @@ from tests.unit.host import (
     uplink,
     xor,
 )
-
-from mpbond.config.model import LinkMode, Policy
-from mpbond.layout import PathSpec, candidate_links, compute
 
 ETH0, ETH1 = uplink("eth0", 0), uplink("eth1", 1)
 OVER_ETH0 = f"eth0: 10.0.0.2 -> {REMOTE} via 10.0.0.1"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
+
+from mpbond.config.model import Config, LinkMode, Peer, RxMode
+from mpbond.layout import Layout, Placement, block_size, compute
 from tests.unit.host import (
     REMOTE,
     REMOTE6,
@@ -19,9 +22,6 @@ from tests.unit.host import (
     uplink,
     xor,
 )
-
-from mpbond.config.model import Config, LinkMode, Peer, RxMode
-from mpbond.layout import Layout, Placement, block_size, compute
 
 ETH0, ETH1, ETH2 = (uplink(f"eth{n}", n) for n in range(3))
 PLAIN = peer()

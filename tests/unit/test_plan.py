@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
-from tests.unit.host import REMOTE, Nic, backup, config, host, peer, placed, rule, uplink
-from tests.unit.kernel_model import installed
 
 from mpbond.config.model import Config, RxMode
 from mpbond.layout import Layout, compute
 from mpbond.plan import plan
+from tests.unit.host import REMOTE, Nic, backup, config, host, peer, placed, rule, uplink
+from tests.unit.kernel_model import installed
 
 ETH0, ETH1 = uplink("eth0", 0, ifindex=2), uplink("eth1", 1, ifindex=3)
 BERLIN = peer(name="berlin")

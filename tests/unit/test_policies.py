@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from tests.unit.host import backup, rule
-from tests.unit.views import assigned, dead, path, periods, spare
 
 from mpbond.config.model import Policy
 from mpbond.policies import PathView
+from tests.unit.host import backup, rule
+from tests.unit.views import assigned, dead, path, periods, spare
 
 METHODS = ("optimize", "always", "better", "failure")
 

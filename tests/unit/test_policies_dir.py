@@ -6,13 +6,13 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from tests.unit.host import Nic, host
 
 from mpbond import layout, plan
 from mpbond.config import load_file
 from mpbond.config.model import Address, Config
 from mpbond.inventory import Inventory
 from mpbond.supported import unsupported
+from tests.unit.host import Nic, host
 
 FOLDER = Path(__file__).resolve().parents[2] / "policies"
 FILES = sorted(FOLDER.iterdir())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
-from tests.unit.host import XOR, backup, rule
-from tests.unit.views import assigned, dead, path, periods, spare
 
 from mpbond.config.model import BasePolicy, LinkMode, Policy
 from mpbond.policies import ASSIGN, Assignment, Memory, PathView, active_backup, balance_xor, usable
+from tests.unit.host import XOR, backup, rule
+from tests.unit.views import assigned, dead, path, periods, spare
 
 METHODS = ("optimize", "always", "better", "failure")
 

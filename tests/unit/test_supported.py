@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 import pytest
-from tests.unit.host import backup, config, peer, rule, xor
 
 from mpbond.config.model import Api, BasePolicy, Config, Encryption, Policy, RedundantRule, Settings
 from mpbond.errors import EXIT_USAGE, Unsupported
 from mpbond.supported import refuse_unsupported, unsupported
+from tests.unit.host import backup, config, peer, rule, xor
 
 PEER = peer()
 

@@ -7,6 +7,8 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from mpbond.kernel.watch import ChangeEvent, LinkEvent, parse
 from tests.unit.netlink_datagrams import (
     ADDRESS,
     ADMIN_DOWN,
@@ -17,8 +19,6 @@ from tests.unit.netlink_datagrams import (
     NO_CARRIER,
     ROUTE,
 )
-
-from mpbond.kernel.watch import ChangeEvent, LinkEvent, parse
 
 UP, DOWN, CHANGE = LinkEvent(IFINDEX, True), LinkEvent(IFINDEX, False), ChangeEvent()
 

@@ -79,8 +79,10 @@ def _start_in_background(file: str, run_dir: RunDir, name: str) -> None:
     log = run_dir.log(name)
     with log.open("ab") as log_file:
         child = subprocess.Popen(
-            [sys.executable, "-m", "mpbond", "run", str(Path(file).resolve()), "--notify-fd", str(writer)]
-            + ["--run-dir", str(run_dir.path)],
+            [
+                *(sys.executable, "-m", "mpbond", "run", str(Path(file).resolve())),
+                *("--notify-fd", str(writer), "--run-dir", str(run_dir.path)),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=log_file,

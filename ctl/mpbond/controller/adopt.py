@@ -15,7 +15,7 @@ from pyroute2 import IPRoute
 from mpbond import abi
 from mpbond.config.model import Address, Config, LinkMode, Network, Peer, RxMode
 from mpbond.inventory import Inventory
-from mpbond.kernel import device, registry, tc
+from mpbond.kernel import bpf, device, registry, tc
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import BondSpec, Layout, PathKey, PathSpec
 from mpbond.sessions import SessionPair
@@ -91,6 +91,16 @@ def _rx(inventory: Inventory, ipr: IPRoute, name: str) -> list[tuple[str, RxMode
         if link.ifindex not in own
         and any(item.bond == name for item in tc.find(ipr, link.ifindex, tc.INGRESS))
     ]
+
+
+def xdp_links(plane: Dataplane, ipr: IPRoute, found: Layout, inventory: Inventory) -> set[str]:
+    """The links of an installed layout where our XDP program runs."""
+    fd = plane.programs.get("rx_xdp")
+    if fd is None:
+        return set()
+    ours = bpf.program_info(fd).id
+    links = (inventory.link_named(name) for name, _ in found.rx)
+    return {link.name for link in links if link and tc.xdp_program_id(ipr, link.ifindex) == ours}
 
 
 def _prefixes(plane: Dataplane) -> dict[int, list[Network]]:

@@ -25,8 +25,8 @@ POLICY_CODES = {
     BasePolicy.BALANCE_XOR: abi.PolicyCode.BALANCE_XOR,
 }
 
-# Order of our filters on one hook.
-PRIO_PROBE, PRIO_TX, PRIO_RX = 1, 2, 1
+# Order of our filters at mp0's far end.
+PRIO_PROBE, PRIO_TX = 1, 2
 # Programs parked at the far end under an ethertype that nobody sends, so that a
 # controller to come finds them: IEEE's second local experimental one.
 PARKED = {"rx_tc": 10, "rx_l3": 11}
@@ -202,7 +202,13 @@ class Applier:
             raise BondError(f"{step.ifname} vanished while it was being set up")
         program = self.plane.programs["rx_tc" if link.ethernet else "rx_l3"]
         tc.ensure_clsact(self.ipr, link.ifindex)
-        tc.attach(self.ipr, link.ifindex, tc.INGRESS, PRIO_RX, program, self.name)
+        others = {found.bond for found in tc.find(self.ipr, link.ifindex, tc.INGRESS)} - {self.name}
+        if others:
+            self.notes.append(
+                f"{step.ifname} also serves {', '.join(sorted(others))}: give each bond its own node.port"
+            )
+        prio = tc.free_prio(self.ipr, link.ifindex, tc.INGRESS, self.name)
+        tc.attach(self.ipr, link.ifindex, tc.INGRESS, prio, program, self.name)
         # auto: native XDP on hardware, tc on everything virtual, where XDP would
         # cost the sender its super-packets.
         if step.mode is RxMode.XDP or (step.mode is RxMode.AUTO and not link.kind and link.ethernet):

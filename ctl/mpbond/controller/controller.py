@@ -16,7 +16,7 @@ from pyroute2 import IPRoute
 
 from mpbond import abi, layout, plan
 from mpbond.config.model import Config
-from mpbond.controller import reading
+from mpbond.controller import adopt, reading
 from mpbond.controller.apply import Applier
 from mpbond.controller.bond import BondState
 from mpbond.controller.prober import Prober
@@ -56,6 +56,8 @@ class Controller:
         self._paths = np.zeros(0, np.int64)
         self._alive = np.zeros(0, bool)
         self.adopted = installed is not None
+        if installed is not None:
+            self._applier.xdp |= adopt.xdp_links(plane, ipr, installed, read_inventory(ipr))
         self._started_ns = 0
 
     # ---- what the host is like ------------------------------------------------

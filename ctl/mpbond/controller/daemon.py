@@ -24,7 +24,7 @@ from mpbond.controller import adopt
 from mpbond.controller.controller import Controller
 from mpbond.controller.socket import ControlServer
 from mpbond.errors import BondError
-from mpbond.kernel import registry
+from mpbond.kernel import headers, registry
 from mpbond.kernel.dataplane import Dataplane, Sizes, check_sizes
 from mpbond.kernel.links import read_inventory
 from mpbond.kernel.watch import LinkEvent, Watch
@@ -94,6 +94,9 @@ def make_controller(config: Config, ipr: IPRoute, say: Say) -> Controller:
         plane.close()
     for left in registry.remove(ipr, name):
         say(f"removed an earlier {left.what} on {left.ifname}")
+    message = headers.arrange()
+    if message:
+        say(message)
     plane = Dataplane.create(sizes_for(config, block))
     return Controller(config, plane, ipr, pairs, installed=None, say=say)
 

@@ -26,7 +26,7 @@ def measurement(plane: Dataplane, index: int) -> Measurement:
 
 
 def _age_ms(then_ns: int, now_ns: int) -> float | None:
-    return round((now_ns - then_ns) / 1e6, 3) if then_ns else None
+    return round(max(0, now_ns - then_ns) / 1e6, 3) if then_ns else None
 
 
 def _endpoint(path: PathSpec) -> str:
@@ -129,7 +129,9 @@ def _session(plane: Dataplane, state: BondState, now_ns: int) -> str:
 def alive_mask(plane: Dataplane, paths: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Which of these path indices have fresh proof and a link that is up: the
     kernel's own rule (bpf/select.h), for many paths at once. A bond whose every
-    path is silent has none alive."""
+    path is silent has none alive. One probe of ours must have been answered since
+    the link came up: the peer's word shows that the way is open, but not that our
+    kernel knows the next hop's address yet."""
     bond = paths // plane.block
     live, bonds = plane.bonds_live, plane.bonds
     proof = plane.paths_live["proof_ns"][paths].astype(np.int64)
@@ -137,5 +139,6 @@ def alive_mask(plane: Dataplane, paths: np.ndarray[Any, Any]) -> np.ndarray[Any,
     failover = bonds["failover_ns"][bond].astype(np.int64)
     up = (plane.paths["flags"][paths] & int(abi.PathFlag.LINK_UP)) != 0
     silence = live["clock_ns"][bond].astype(np.int64) - freshest
+    up &= plane.paths_live["answer_at_ns"][paths] > 0
     alive: np.ndarray[Any, Any] = up & (proof > 0) & (freshest - proof <= failover) & (silence <= failover)
     return alive

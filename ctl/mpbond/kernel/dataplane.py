@@ -278,7 +278,8 @@ class Dataplane:
         self.set_path_flag(index, abi.PathFlag.LINK_UP, up)
         if not up:
             self.set_path_flag(index, abi.PathFlag.ELIGIBLE, False)
-            self.paths_live["proof_ns"][index] = 0
+            for field in ("proof_ns", "answer_at_ns", "answer_stamp"):
+                self.paths_live[field][index] = 0
 
     def set_path_flag(self, index: int, flag: abi.PathFlag, on: bool) -> None:
         with self.lock:

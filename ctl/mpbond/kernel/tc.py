@@ -23,6 +23,7 @@ _CLSACT_HANDLE = 0xFFFF0000
 _ETH_P_ALL = 3
 _BPF_ID = "TCA_BPF_ID"
 _NAME_PREFIX = "mpbond:"
+_XDP_UPDATE_IF_NOEXIST = 1 << 0
 _XDP_DRV_MODE = 1 << 2
 
 
@@ -96,6 +97,16 @@ def _found(message: Any) -> Attached | None:
     return Attached(message["index"], message["parent"], message["info"] >> 16, bond, program_id)
 
 
+def free_prio(ipr: IPRoute, ifindex: int, parent: int, bond: str) -> int:
+    """Where our filter goes on a link that others use too: where it is already, else
+    behind whoever is there. Another bond's filter passes on what is not its own."""
+    mine = [found.prio for found in find(ipr, ifindex, parent) if found.bond == bond]
+    if mine:
+        return mine[0]
+    taken = {message["info"] >> 16 for message in ipr.get_filters(index=ifindex, parent=parent)}
+    return next(prio for prio in range(1, 1 << 16) if prio not in taken)
+
+
 def find(ipr: IPRoute, ifindex: int, parent: int) -> list[Attached]:
     """Our filters at one hook of one interface, whichever bond's."""
     try:
@@ -134,7 +145,7 @@ def remove_unused_clsact(ipr: IPRoute, ifindex: int) -> None:
 def attach_xdp(ipr: IPRoute, ifindex: int, fd: int) -> None:
     """Native mode only. Raises OSError where the driver has none or it is taken."""
     try:
-        ipr.link("set", index=ifindex, xdp_fd=fd, xdp_flags=_XDP_DRV_MODE)
+        ipr.link("set", index=ifindex, xdp_fd=fd, xdp_flags=_XDP_DRV_MODE | _XDP_UPDATE_IF_NOEXIST)
     except NetlinkError as error:
         raise OSError(error.code, str(error)) from error
 

@@ -51,7 +51,7 @@ def parse(data: bytes) -> Iterator[Event]:
         length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size:
             break
-        if kind in (_RTM_NEWLINK, _RTM_DELLINK) and _LINK_SIZE <= min(length, len(data) - offset):
+        if kind in (_RTM_NEWLINK, _RTM_DELLINK) and min(length, len(data) - offset) >= _LINK_SIZE:
             family, _, ifindex, flags, _ = _IFINFO.unpack_from(data, offset + _HEADER.size)
             up = kind == _RTM_NEWLINK and bool(flags & _IFF_UP) and bool(flags & _IFF_LOWER_UP)
             if family != _AF_BRIDGE:

@@ -148,8 +148,9 @@ class Lab:
         """A pair whose ends differ in their numbers: the kernel tells of a carrier's
         loss at once only then, else up to a second later (linkwatch_urgent_event)."""
         index = 100 + 2 * next(self._ifindexes)
-        words = f"ip link add {if_a} index {index} mtu {mtu} netns {self.ns(host_a)} type veth peer name {if_b}"
-        command([*words.split(), "index", str(index + 1), "mtu", str(mtu), "netns", self.ns(host_b)])
+        near = f"{if_a} index {index} mtu {mtu} netns {self.ns(host_a)}"
+        far = f"name {if_b} index {index + 1} mtu {mtu} netns {self.ns(host_b)}"
+        command(f"ip link add {near} type veth peer {far}".split())
 
     @staticmethod
     def _addressing(end: End) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tests.unit.config.sample import Bad, assert_bad, good, peer, policy, problems, settings, top
 from tests.unit.config.test_config_keys import KEYS_OF
 

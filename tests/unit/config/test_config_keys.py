@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+
 from tests.unit.config.sample import Bad, assert_only, peer, policy, problems, rendered, settings, top
 
 POLICY = "settings.policies.p"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.config.sample import HEAD, Bad, assert_bad, good, peer, problems, settings, top
 
 from mpbond.config import load_text
 from mpbond.config.nodes import MAX_ALIASED_NODES, MAX_BYTES, MAX_DEPTH
 from mpbond.errors import ConfigError
+from tests.unit.config.sample import HEAD, Bad, assert_bad, good, peer, problems, settings, top
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)

@@ -7,10 +7,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from tests.unit.config.sample import ZERO_KEY, Bad, assert_bad, assert_only, good, peer, problems, rendered
 
 from mpbond.config import load_text
 from mpbond.config.model import Encryption, Endpoint
+from tests.unit.config.sample import ZERO_KEY, Bad, assert_bad, assert_only, good, peer, problems, rendered
 
 P = "peers.abcdef0123"
 KEY = bytes(range(32))

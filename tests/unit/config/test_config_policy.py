@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.config.sample import Bad, assert_bad, assert_only, good, good_policy, policy, settings, top
 
 from mpbond.config.model import BasePolicy, LinkMode, LinkQuality, RedundantRule, SelectMethod
 from mpbond.errors import ConfigError
+from tests.unit.config.sample import Bad, assert_bad, assert_only, good, good_policy, policy, settings, top
 
 P = "settings.policies.p"
 FIVE = ("active-backup", "broadcast", "balance-rr", "balance-xor", "balance-aware")

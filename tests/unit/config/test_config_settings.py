@@ -5,9 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from tests.unit.config.sample import HEAD, ZERO_KEY, Bad, assert_bad, assert_only, good, problems, settings
 
 from mpbond.config.model import Settings
+from tests.unit.config.sample import HEAD, ZERO_KEY, Bad, assert_bad, assert_only, good, problems, settings
 
 S = "settings"
 PEERS = f"{{abcdef0123: {{key: '{ZERO_KEY}', allowed: [10.9.0.2/32]}}}}"

@@ -7,12 +7,12 @@ from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
-from tests.unit.config.sample import HEAD, Bad, assert_only, good, problems, top
 
 from mpbond.config import load_file, load_text
 from mpbond.config.model import Api, BondInterface, Node, RxMode
 from mpbond.config.nodes import MAX_BYTES
 from mpbond.errors import EXIT_USAGE, ConfigError
+from tests.unit.config.sample import HEAD, Bad, assert_only, good, problems, top
 
 ADDRESS = "an address with its prefix length, such as 10.9.0.1/24"
 

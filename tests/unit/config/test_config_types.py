@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from tests.unit.config.sample import Bad, assert_only, good, peer, policy, settings, top
 
 Template = Callable[[str], str]

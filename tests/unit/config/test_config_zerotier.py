@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.unit.config import zerotier_blocks as blocks
-from tests.unit.config.sample import good, problems, wrapped
 
 from mpbond.config.model import BasePolicy, LinkMode, LinkQuality, Policy, SelectMethod
+from tests.unit.config import zerotier_blocks as blocks
+from tests.unit.config.sample import good, problems, wrapped
 
 
 def default_of(block: str) -> Policy:
