@@ -179,6 +179,7 @@ struct mpb_remote_key {
 	__u32 bond;
 	__u32 ifindex;
 	__u8 address[16]; /* IPv4 in the first four bytes */
+	__u8 local[16];	  /* a link with two addresses has a path from each */
 	__u32 family;
 	__be16 port;
 	__u16 pad;

@@ -122,18 +122,22 @@ static __always_inline __u32 path_of_remote(struct __sk_buff *skb, struct receiv
 {
 	struct mpb_remote_key key = {};
 	struct mpb_remote *remote;
-	__u32 failed;
+	__u32 source, len;
 
 	key.bond = rx->session->bond;
 	key.ifindex = skb->ifindex;
 	key.family = rx->outer.family;
 	key.port = rx->outer.source_port;
-	if (rx->outer.family == AF_INET)
-		failed = bpf_skb_load_bytes(skb, ip_offset + offsetof(struct iphdr, saddr), key.address, 4);
-	else
-		failed = bpf_skb_load_bytes(skb, ip_offset + offsetof(struct ipv6hdr, saddr), key.address,
-					    16);
-	if (failed)
+	if (rx->outer.family == AF_INET) {
+		source = ip_offset + offsetof(struct iphdr, saddr);
+		len = 4;
+	} else {
+		source = ip_offset + offsetof(struct ipv6hdr, saddr);
+		len = 16;
+	}
+	/* In both headers the destination, our address, follows the source. */
+	if (bpf_skb_load_bytes(skb, source, key.address, len) ||
+	    bpf_skb_load_bytes(skb, source + len, key.local, len))
 		return MPB_NO_PATH;
 	remote = remote_get(&key);
 	return remote ? remote->path : MPB_NO_PATH;

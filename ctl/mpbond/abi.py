@@ -165,6 +165,7 @@ REMOTE_KEY = np.dtype(
         ("bond", "<u4"),
         ("ifindex", "<u4"),
         ("address", "u1", 16),
+        ("local", "u1", 16),
         ("family", "<u4"),
         ("port", ">u2"),
         ("pad", "<u2"),

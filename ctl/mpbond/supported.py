@@ -22,6 +22,7 @@ _SETTINGS = {
     "connectionPriorityQuicLan": "priority_quic_lan",
     "connectionPriorityTcpWan": "priority_tcp_wan",
     "connectionPriorityQuicWan": "priority_quic_wan",
+    "multipathEnabled": "multipath_enabled",
     "alwaysLocalNets": "always_local_nets",
     "limitBandwidthInLan": "limit_bandwidth_in_lan",
 }

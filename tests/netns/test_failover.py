@@ -22,7 +22,7 @@ MOST_LOST_CARRIER = 15
 
 
 def active_link(bonds: Bonds, host: str = "a", peer: str = "b") -> str | None:
-    return next((path["ifname"] for path in bonds.show(host, peer)["paths"] if path["active"]), None)
+    return next((path["ifname"] for path in bonds.peek(host, peer)["paths"] if path["active"]), None)
 
 
 def wait_active(bonds: Bonds, ifname: str, *hosts: str) -> None:

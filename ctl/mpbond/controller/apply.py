@@ -211,8 +211,12 @@ class Applier:
         tc.attach(self.ipr, link.ifindex, tc.INGRESS, prio, program, self.name)
         # auto: native XDP on hardware, tc on everything virtual, where XDP would
         # cost the sender its super-packets.
-        if step.mode is RxMode.XDP or (step.mode is RxMode.AUTO and not link.kind and link.ethernet):
+        wanted = step.mode is RxMode.XDP or (step.mode is RxMode.AUTO and not link.kind and link.ethernet)
+        if wanted and step.ifname not in self.xdp:
             self._try_xdp(link.ifindex, step)
+        elif not wanted and step.ifname in self.xdp:
+            tc.detach_xdp(self.ipr, link.ifindex)
+            self.xdp.discard(step.ifname)
         return [lambda: void(self._detach_rx(plan.DetachRx(step.ifname), inventory))]
 
     def _try_xdp(self, ifindex: int, step: plan.AttachRx) -> None:

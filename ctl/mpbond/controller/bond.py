@@ -6,7 +6,7 @@ assignment to be written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mpbond.health import Health, State
 from mpbond.layout import BondSpec, PathSpec
@@ -78,10 +78,14 @@ class BondState:
             for path in self.spec.paths
         ]
 
-    def assign(self) -> Assignment:
-        """What the policy says now; also remembered."""
+    def assign(self, *, period: bool = True) -> Assignment:
+        """What the policy says now; also remembered. Only a call that ends a `period`
+        counts as one to the policies that wait for several."""
         policy = self.spec.policy
-        self.assignment = ASSIGN[policy.base](policy, self.views(), self.active, self.memory)
+        memory = self.memory if period else replace(self.memory)
+        self.assignment = ASSIGN[policy.base](policy, self.views(), self.active, memory)
+        if memory.challenger is None:
+            self.memory = memory
         if self.assignment.active is not None:
             self.active = self.assignment.active
         return self.assignment

@@ -20,6 +20,7 @@ from mpbond.controller import adopt, reading
 from mpbond.controller.apply import Applier
 from mpbond.controller.bond import BondState
 from mpbond.controller.prober import Prober
+from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
 from mpbond.layout import Layout, Placement
@@ -134,11 +135,13 @@ class Controller:
         with self.lock:
             for state in self._bonds.values():
                 self._measure(state)
-                self._assign(state)
+                self._assign(state, period=True)
 
     def _measure(self, state: BondState) -> None:
         rtt_max_ms = 0.0
-        for index in state.health:
+        for index, health in state.health.items():
+            if health.state is State.DOWN:
+                continue
             measured = reading.measurement(self.plane, index)
             state.scores[index] = score(measured, state.spec.policy.link_quality)
             if measured.latency_ms is not None and measured.pdv_ms is not None:
@@ -167,10 +170,10 @@ class Controller:
         word = "up" if state.health[index].eligible else "down"
         self.say(f"{state.spec.peer.id}: path {path.number} ({path.key.ifname} -> {path.key.remote}) {word}")
 
-    def _assign(self, state: BondState) -> None:
+    def _assign(self, state: BondState, *, period: bool = False) -> None:
         """Writes what the policy says, where it says something new."""
         before, before_active = state.assignment, state.active
-        after = state.assign()
+        after = state.assign(period=period)
         bond = state.spec.index
         self.plane.bonds_live[bond]["failovers"] = state.failovers
         if after != before:

@@ -68,11 +68,12 @@ def prefix_key(prefix: Network) -> bytes:
     return key.tobytes()
 
 
-def remote_key(bond: int, ifindex: int, address: Address, port: int) -> bytes:
+def remote_key(bond: int, ifindex: int, address: Address, port: int, local: Address) -> bytes:
     key = np.zeros((), abi.REMOTE_KEY)
     key["bond"], key["ifindex"], key["port"] = bond, ifindex, port
     key["family"] = _family(address.version)
     key["address"] = np.frombuffer(_packed(address), np.uint8)
+    key["local"] = np.frombuffer(_packed(local), np.uint8)
     return key.tobytes()
 
 
@@ -257,7 +258,7 @@ class Dataplane:
         value = np.zeros((), abi.REMOTE)
         value["path"] = index
         self.maps["remotes"].put(
-            remote_key(entry.bond, entry.ifindex, entry.remote, entry.port), value.tobytes()
+            remote_key(entry.bond, entry.ifindex, entry.remote, entry.port, entry.local), value.tobytes()
         )
         local = np.zeros((), abi.LOCAL)
         local["paths"] = 1
@@ -268,7 +269,9 @@ class Dataplane:
         index = self.path_index(entry.bond, entry.number)
         with self.lock:
             self.paths[index] = np.zeros((), abi.PATH)
-        self.maps["remotes"].delete(remote_key(entry.bond, entry.ifindex, entry.remote, entry.port))
+        self.maps["remotes"].delete(
+            remote_key(entry.bond, entry.ifindex, entry.remote, entry.port, entry.local)
+        )
         if last_of_local:
             self.maps["locals"].delete(local_key(entry.local))
 

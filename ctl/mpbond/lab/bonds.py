@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from mpbond import sessions
+from mpbond.controller.socket import ask
 from mpbond.lab.netns import Lab, LabError, wait_for
 from mpbond.rundir import RunDir
 
@@ -138,6 +139,12 @@ class Bonds:
         data: dict[str, Any] = json.loads(self.mpbond(host, "bond", "show", NODE_IDS[peer], "-j"))
         return data
 
+    def peek(self, host: str, peer: str) -> dict[str, Any]:
+        """The same from the control socket itself: for waiting, a hundred times faster."""
+        snapshot = ask(self.run_dir(host) / "mp0.sock", "snapshot")
+        bond: dict[str, Any] = next(bond for bond in snapshot["bonds"] if bond["address"] == NODE_IDS[peer])
+        return bond
+
     def pid(self, host: str) -> int:
         """The controller's."""
         return int((self.run_dir(host) / "mp0.pid").read_text())
@@ -160,7 +167,7 @@ class Bonds:
         """Until `count` paths of the bond are eligible; the bond then."""
 
         def ready() -> dict[str, Any] | None:
-            bond = self.show(host, peer)
+            bond = self.peek(host, peer)
             return bond if sum(path["eligible"] for path in bond["paths"]) >= count else None
 
         bond: dict[str, Any] = wait_for(f"{count} eligible paths from {host} to {peer}", ready, timeout_s)
