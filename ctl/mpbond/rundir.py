@@ -41,13 +41,16 @@ class RunDir:
     def owner(self, interface: str) -> int | None:
         """The living controller's pid."""
         try:
-            with self.lock_file(interface).open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None
+            file = self.lock_file(interface).open()
         except FileNotFoundError:
             return None
-        except BlockingIOError:
-            return int(self.lock_file(interface).read_text() or 0)
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # From the file that is open: one that is ending has unlinked it already.
+                return int(file.read() or 0)
+            return None
 
     def remove(self, interface: str) -> None:
         for file in (self.socket(interface), self.lock_file(interface)):

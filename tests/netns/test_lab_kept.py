@@ -19,8 +19,8 @@ from mpbond.rundir import RunDir
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
 
-# Not what a user would choose, so that a test and a user's lab do not meet.
-NAME = "zztest"
+# Not what a user would choose, nor another run of these tests at the same time.
+NAME = f"t{os.getpid()}"
 
 
 @pytest.fixture

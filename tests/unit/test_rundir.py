@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -45,6 +46,20 @@ def run_dir(tmp_path: Path) -> RunDir:
 def test_nobody_holds_what_nobody_took(run_dir: RunDir) -> None:
     assert run_dir.owner("mp0") is None
     assert run_dir.interfaces() == []
+
+
+def test_one_that_is_ending_is_still_named(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files go before its lock does: `down` looks right then."""
+    lock = Lock(run_dir, "mp0")
+    real = fcntl.flock
+
+    def unlinked_meanwhile(fd: object, how: int) -> None:
+        run_dir.remove("mp0")
+        real(fd, how)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(fcntl, "flock", unlinked_meanwhile)
+    assert run_dir.owner("mp0") == os.getpid()
+    lock.release()
 
 
 def test_whoever_holds_it_is_named(run_dir: RunDir) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -188,7 +189,9 @@ def _stop_controller(run_dir: RunDir, name: str) -> None:
     """Asks it to take the bond down, and waits until it has let go of its lock."""
     if run_dir.owner(name) is None:
         return
-    ask(run_dir.socket(name), "down")
+    # One that is ending already does not answer any more: then it is waited for.
+    with suppress(BondError):
+        ask(run_dir.socket(name), "down")
     deadline = time.monotonic() + _DOWN_TIMEOUT_S
     while (pid := run_dir.owner(name)) is not None:
         if time.monotonic() > deadline:
