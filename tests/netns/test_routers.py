@@ -33,7 +33,7 @@ def test_tcp_through_both_routers(routers: Bonds, server: str) -> None:
     lab = routers.lab
     with traffic.iperf_server(lab, "server"):
         assert traffic.ping(lab, "client", server)
-        data = traffic.iperf(lab, "client", server, seconds=1, flows=4)
+        data = traffic.iperf(lab, "client", server, seconds=1, flows=16)
     assert data["end"]["sum_received"]["bits_per_second"] > 100e6
     assert all(path["txBytes"] > 0 for path in routers.show("a", "b")["paths"])
 
