@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from mpbond.config.model import Config, Encryption, Peer, Policy, Settings
 from mpbond.errors import Unsupported
-from mpbond.policies import ASSIGN
 
 # Fields of Settings that nothing reads yet, by their key.
 _SETTINGS = {
@@ -29,15 +28,12 @@ _SETTINGS = {
 
 
 def _policy(policy: Policy) -> Iterator[tuple[str, str]]:
-    if policy.base not in ASSIGN:
-        yield (
-            f"policy {policy.name}",
-            f"{policy.base} arrives in a later version; use active-backup or balance-xor",
-        )
     if policy.redundant:
         yield f"policy {policy.name}: redundant", "arrives in a later version; leave it out"
-    if policy.stripe or policy.align_delay:
-        yield f"policy {policy.name}: stripe and alignDelay", "arrive in a later version; leave them out"
+    if policy.stripe:
+        yield f"policy {policy.name}: stripe", "arrives in a later version; leave it out"
+    if policy.align_delay:
+        yield f"policy {policy.name}: alignDelay", "arrives in a later version; leave it out"
 
 
 def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
