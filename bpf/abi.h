@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #endif
 
-#define MPB_ABI_VERSION 1
+#define MPB_ABI_VERSION 2
 
 /* A table of 256 slots splits a bond's flows to within 0.4%, the uncertainty
  * ZeroTier's document states for its own allocation. */
@@ -26,9 +26,16 @@
 /* Reasons counted per CPU: room for the list in reasons.h to grow. */
 #define MPB_REASON_STRIDE 64
 
+/* Copies remembered of a broadcasting peer, in words of 32. */
+#define MPB_WINDOW_WORDS 256
+
+/* ZeroTier's numbers. */
 enum mpb_policy {
 	MPB_POLICY_ACTIVE_BACKUP = 1,
+	MPB_POLICY_BROADCAST = 2,
+	MPB_POLICY_BALANCE_RR = 3,
 	MPB_POLICY_BALANCE_XOR = 4,
+	MPB_POLICY_BALANCE_AWARE = 5,
 };
 
 /* Flags of struct mpb_path. */
@@ -38,6 +45,14 @@ enum mpb_path_flag {
 	MPB_PATH_SPARE = 1 << 2,    /* only when no other is eligible */
 	MPB_PATH_LINK_UP = 1 << 3,  /* carrier and administratively up */
 	MPB_PATH_IPV6 = 1 << 4,	    /* outer family */
+	MPB_PATH_GRO = 1 << 5,	    /* packets come in one by one: join them again */
+};
+
+/* What each end tells the other of a path, in its probes and answers. */
+#define MPB_MARK_POLICY 0xff /* enum mpb_policy of what it sends by */
+enum mpb_mark {
+	MPB_MARK_SPARE = 1 << 8,
+	MPB_MARK_VALID = 1 << 30, /* 0 in versions that say nothing */
 };
 
 /* Flags of struct mpb_bond. */
@@ -69,9 +84,9 @@ struct mpb_bond {
 	__u32 generation; /* which of the two slot tables is live: 0 or 1 */
 	__u32 first_path;
 	__u32 path_count;
-	__u32 order_count;     /* entries of `order` in use */
-	__u32 preferred_count; /* the leading ones that are no spares */
-	__u32 pad;
+	__u32 order_count;	/* entries of `order` in use */
+	__u32 preferred_count;	/* the leading ones that are no spares */
+	__u32 packets_per_link; /* balance-rr; 0 = a random path for each packet */
 	__u64 failover_ns;
 	__u64 down_delay_ns;
 	__u64 stall_ns;	  /* silence of all probing that counts as a stall */
@@ -91,7 +106,15 @@ struct mpb_bond_live {
 	__u64 last_alive_path; /* the path of that proof */
 	__u64 active_path;     /* what active-backup used last; MPB_NO_PATH at first */
 	__u64 failovers;       /* by the controller: outlives it here */
+	__u64 turn;	       /* balance-rr: packets sent; balance-aware: flows begun */
+	__u64 sequence;	       /* broadcast: of the newest packet, modulo 2^32 on the wire */
 	__u64 pad;
+};
+
+/* One per peer: which of its copied packets have come, see copies.h. */
+struct mpb_copies {
+	__u64 word[MPB_WINDOW_WORDS];
+	__u64 behind; /* packets older than the window, one after the other */
 };
 
 /* One table of slots: (bond * 2 + generation) -> path of each slot. */
@@ -132,7 +155,7 @@ struct mpb_path_live {
 	__u32 rtt_ns[MPB_RTT_SAMPLES];
 	__u32 peer_sent_packets;     /* low 32 bits, from the peer's probes */
 	__u32 peer_received_packets; /* low 32 bits */
-	__u32 pad;
+	__u32 peer_marks;	     /* enum mpb_mark; 0 = nothing heard */
 };
 
 /* Per path and CPU: index = path * cpus + cpu. A super-packet counts its

@@ -13,6 +13,10 @@
 #ifndef MPB_FLOWS
 #define MPB_FLOWS 262144
 #endif
+/* A power of two, at least MPB_FLOWS. */
+#ifndef MPB_FLOW_CACHE
+#define MPB_FLOW_CACHE 262144
+#endif
 #ifndef MPB_PATHS
 #define MPB_PATHS 1024
 #endif
@@ -38,6 +42,8 @@ BPF_F_TABLE("array", __u32, struct mpb_path_stats, path_stats, MPB_PATHS * MPB_C
 BPF_F_TABLE("array", __u32, __u64, reasons, MPB_REASON_STRIDE * MPB_CPUS, BPF_F_MMAPABLE);
 BPF_F_TABLE("lpm_trie", struct mpb_prefix_key, struct mpb_prefix, prefixes, MPB_PREFIXES, BPF_F_NO_PREALLOC);
 BPF_TABLE("lru_hash", __u64, struct mpb_flow, flows, MPB_FLOWS);
+BPF_F_TABLE("array", __u32, __u64, flow_cache, MPB_FLOW_CACHE, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, struct mpb_copies, copies, MPB_BONDS, BPF_F_MMAPABLE);
 BPF_TABLE("hash", __be64, struct mpb_session, sessions, MPB_BONDS * 4);
 BPF_TABLE("hash", struct mpb_remote_key, struct mpb_remote, remotes, MPB_PATHS * 2);
 BPF_TABLE("hash", struct mpb_local_key, struct mpb_local, locals, MPB_PATHS * 2);
@@ -99,6 +105,18 @@ static __always_inline struct mpb_prefix *prefix_get(struct mpb_prefix_key *key)
 static __always_inline struct mpb_flow *flow_get(__u64 *key)
 {
 	return flows.lookup(key);
+}
+
+static __always_inline __u64 *flow_cache_get(__u64 hash)
+{
+	__u32 index = (__u32)hash & (MPB_FLOW_CACHE - 1);
+
+	return flow_cache.lookup(&index);
+}
+
+static __always_inline struct mpb_copies *copies_get(__u32 bond)
+{
+	return copies.lookup(&bond);
 }
 
 static __always_inline void flow_put(__u64 *key, struct mpb_flow *flow)

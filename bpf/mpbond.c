@@ -17,6 +17,7 @@
 #include <uapi/linux/pkt_cls.h>
 #include <uapi/linux/udp.h>
 
+#include "broadcast.h"
 #include "rx.h"
 
 #define TX_HEADERS (MPB_ETH_HLEN + (int)sizeof(struct ipv6hdr) + 8)
@@ -55,12 +56,23 @@ static __always_inline int wants_device(struct __sk_buff *skb, struct mpb_node *
 	return (bond->flags & MPB_BOND_DEVICE) || skb->len + WIRE_OVERHEAD_V6 > MAX_IP_LEN;
 }
 
+static __always_inline __u32 choose(struct __sk_buff *skb, struct mpb_node *node, struct bond_view *view,
+				    struct inner *in, struct copy *copy)
+{
+	if (comes_as_copy(skb, node))
+		return path_of_copy(skb, view, copy);
+	if (view->bond->policy == MPB_POLICY_BROADCAST)
+		return send_copies(skb, node, view, copy);
+	return select_path(view, in, segments(skb));
+}
+
 int tx(struct __sk_buff *skb)
 {
 	struct mpb_node *node = node_get();
 	struct mpb_prefix *prefix;
 	struct bond_view view = {};
 	struct inner in = {};
+	struct copy copy = {};
 	struct mpb_path *path;
 	__u32 packets, index, inner_len;
 	int reason;
@@ -81,7 +93,7 @@ int tx(struct __sk_buff *skb)
 		return finish(REASON_tx_no_peer, TC_ACT_SHOT);
 	if (wants_device(skb, node, view.bond))
 		return finish(REASON_tx_to_device, TC_ACT_OK);
-	index = select_path(&view, &in);
+	index = choose(skb, node, &view, &in, &copy);
 	path = path_get(index);
 	if (!path)
 		return finish(REASON_tx_no_path, TC_ACT_SHOT);
@@ -96,7 +108,7 @@ int tx(struct __sk_buff *skb)
 		if (!make_plain_room(skb, path, in.dest.family))
 			return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
 	}
-	if (!write_outer(skb, path, inner_len, in.tos))
+	if (!write_outer(skb, path, inner_len, in.tos) || !write_copy(skb, path, &copy))
 		return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
 	count_tx(index, packets, inner_len);
 	return finish(REASON_tx_sent, send_on(path));
@@ -117,6 +129,17 @@ int probe(struct __sk_buff *skb)
 	return send_probe(skb, node, skb->mark & ~TICK_MARK_MASK);
 }
 
+/* To mp0: from its far end where packets came in one by one, as mp0 then joins them
+ * (GRO); else straight, as they came whole. */
+static __always_inline int deliver(struct mpb_node *node, __u32 index)
+{
+	struct mpb_path *path = path_get(index);
+
+	if (path && (path->flags & MPB_PATH_GRO))
+		return bpf_redirect(node->far_ifindex, 0);
+	return bpf_redirect(node->mp0_ifindex, BPF_F_INGRESS);
+}
+
 static __always_inline int rx_data(struct __sk_buff *skb, struct mpb_node *node, struct mpb_session *session,
 				   struct outer *outer)
 {
@@ -125,6 +148,8 @@ static __always_inline int rx_data(struct __sk_buff *skb, struct mpb_node *node,
 	__u32 inner_len = skb->len - outer->ip_offset - outer->header_len;
 	int reason = admit((void *)(long)skb->data, (void *)(long)skb->data_end, inner_len, session, &in);
 
+	if (reason == GO_ON)
+		reason = take_data(session, &in, packets, inner_len);
 	if (reason != GO_ON)
 		return tc_end(reason);
 	if (!strip(skb, &in.outer, in.inner_proto))
@@ -135,9 +160,7 @@ static __always_inline int rx_data(struct __sk_buff *skb, struct mpb_node *node,
 	if ((void *)(long)skb->data + MPB_ETH_HLEN > (void *)(long)skb->data_end)
 		return tc_end(REASON_rx_decap_failed);
 	write_ethernet((void *)(long)skb->data, node, in.inner_proto);
-	if (in.path != MPB_NO_PATH)
-		count_rx(in.path, packets, inner_len);
-	return finish(REASON_rx_delivered, bpf_redirect(node->far_ifindex, 0));
+	return finish(REASON_rx_delivered, deliver(node, in.path));
 }
 
 static __always_inline int rx(struct __sk_buff *skb, __u32 l2_len)
@@ -206,6 +229,8 @@ int rx_xdp(struct xdp_md *ctx)
 		return xdp_end(REASON_rx_to_tc);
 	inner_len = data_end - data - MPB_ETH_HLEN - in.outer.header_len;
 	reason = admit(data, data_end, inner_len, session, &in);
+	if (reason == GO_ON)
+		reason = take_data(session, &in, 1, inner_len);
 	if (reason != GO_ON)
 		return xdp_end(reason);
 	if (bpf_xdp_adjust_head(ctx, in.outer.header_len))
@@ -214,7 +239,5 @@ int rx_xdp(struct xdp_md *ctx)
 	if (data + MPB_ETH_HLEN > (void *)(long)ctx->data_end)
 		return xdp_end(REASON_rx_decap_failed);
 	write_ethernet(data, node, in.inner_proto);
-	if (in.path != MPB_NO_PATH)
-		count_rx(in.path, 1, inner_len);
 	return finish(REASON_rx_delivered, bpf_redirect(node->far_ifindex, 0));
 }

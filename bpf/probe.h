@@ -58,6 +58,17 @@ static __always_inline void tick(struct __sk_buff *skb, struct mpb_node *node)
 	tick_path(skb, node, index);
 }
 
+/* What the peer is told of how we use a path. */
+static __always_inline __be32 path_marks(struct mpb_bond *bond, __u32 index)
+{
+	struct mpb_path *path = path_get(index);
+	__u32 marks = MPB_MARK_VALID | (bond->policy & MPB_MARK_POLICY);
+
+	if (path && (path->flags & MPB_PATH_SPARE))
+		marks |= MPB_MARK_SPARE;
+	return bpf_htonl(marks);
+}
+
 static __always_inline void fill_probe(struct mac_message *message, struct mpb_node *node,
 				       struct mpb_bond *bond, struct mpb_path *path,
 				       struct mpb_path_live *live, __u32 index)
@@ -78,6 +89,7 @@ static __always_inline void fill_probe(struct mac_message *message, struct mpb_n
 	message->probe.hold_us = bpf_htonl(hold_us > 0xffffffff ? 0xffffffff : hold_us);
 	message->probe.sent_packets = bpf_htonl(sums[0]);
 	message->probe.received_packets = bpf_htonl(sums[1]);
+	message->probe.marks = path_marks(bond, index);
 	message->probe.mac = message_mac(bond->tx_mac_key, message);
 }
 
@@ -160,6 +172,7 @@ static __always_inline void note_probe(struct __sk_buff *skb, struct received *r
 	live->last_in_ns = rx->now_ns;
 	live->peer_sent_packets = bpf_ntohl(message->probe.sent_packets);
 	live->peer_received_packets = bpf_ntohl(message->probe.received_packets);
+	live->peer_marks = bpf_ntohl(message->probe.marks);
 	take_acknowledgement(rx->node, bond_live, live, index, &message->probe, rx->now_ns);
 }
 
@@ -227,6 +240,7 @@ static __always_inline int answer(struct __sk_buff *skb, struct received *rx, st
 	message->probe.hold_us = 0;
 	message->probe.sent_packets = bpf_htonl(sums[0]);
 	message->probe.received_packets = bpf_htonl(sums[1]);
+	message->probe.marks = path_marks(bond, index);
 	message->probe.mac = message_mac(bond->tx_mac_key, message);
 	if (bpf_skb_store_bytes(skb, rx->message_offset, message, sizeof(*message), 0))
 		return finish(REASON_rx_truncated, TC_ACT_SHOT);
@@ -261,6 +275,7 @@ static __always_inline int take_answer(struct received *rx, struct mpb_bond *bon
 	live->answer_at_ns = rx->now_ns;
 	live->peer_sent_packets = bpf_ntohl(message->probe.sent_packets);
 	live->peer_received_packets = bpf_ntohl(message->probe.received_packets);
+	live->peer_marks = bpf_ntohl(message->probe.marks);
 	prove(bond_live, live, index, 0, rx->now_ns);
 	return finish(REASON_rx_answer_taken, TC_ACT_SHOT);
 }

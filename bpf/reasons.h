@@ -34,7 +34,10 @@
 	REASON(24, rx_to_tc, "passed by XDP to the tc program")                            \
 	REASON(25, probe_sent, "probe sent")                                               \
 	REASON(26, probe_failed, "probe not sent: its path is gone or the kernel refused") \
-	REASON(27, rx_unconfigured, "passed: the controller has not finished")
+	REASON(27, rx_unconfigured, "passed: the controller has not finished")             \
+	REASON(28, tx_copy_failed, "dropped: no room in the kernel's queue for a copy")    \
+	REASON(29, rx_duplicate, "dropped: a copy of it was delivered before")             \
+	REASON(30, rx_copy_late, "dropped: a copy later than 8,192 packets")
 
 enum mpb_reason {
 #define MPB_REASON_ENUM(code, name, sentence) REASON_##name = code,

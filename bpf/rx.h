@@ -6,6 +6,7 @@
 #ifndef MPBOND_RX_H
 #define MPBOND_RX_H
 
+#include "copies.h"
 #include "probe.h"
 
 /* Furthest byte that rx reads: Ethernet, outer IPv6, UDP, bond header, inner IPv6. */
@@ -16,6 +17,8 @@ struct admitted {
 	struct outer outer;
 	__be16 inner_proto;
 	__u32 path;
+	__u32 is_copy;
+	__u32 number; /* of a copy */
 };
 
 static __always_inline int is_local(void *data, void *data_end, struct outer *outer)
@@ -62,7 +65,9 @@ static __always_inline int classify(void *data, void *data_end, __u32 l2_len, __
 		return is_local(data, data_end, outer) ? REASON_rx_unknown_session : REASON_rx_not_ours;
 	if (header->version_type >> 4 != WIRE_VERSION)
 		return REASON_rx_bad_version;
-	if (header->flags || (header->version_type & 0xf) > WIRE_ANSWER)
+	if ((header->version_type & 0xf) > WIRE_ANSWER)
+		return REASON_rx_bad_type;
+	if (header->flags & ~((header->version_type & 0xf) == WIRE_DATA ? WIRE_COPY : 0))
 		return REASON_rx_bad_type;
 	return GO_ON;
 }
@@ -102,7 +107,24 @@ static __always_inline int admit(void *data, void *data_end, __u32 inner_len, st
 	in->inner_proto = source.proto;
 	number = bpf_ntohs(header->path);
 	in->path = number < MPB_MAX_BOND_PATHS ? session->local_path[number] : MPB_NO_PATH;
+	in->is_copy = header->flags & WIRE_COPY;
+	in->number = bpf_ntohl(header->sequence);
 	return GO_ON;
+}
+
+/* Counts an admitted packet to its path and lets the first copy of it through: a
+ * path is credited with what came over it, delivered or not. */
+static __always_inline int take_data(struct mpb_session *session, struct admitted *in, __u32 packets,
+				     __u32 inner_len)
+{
+	struct mpb_copies *copies;
+
+	if (in->path != MPB_NO_PATH)
+		count_rx(in->path, packets, inner_len);
+	if (!in->is_copy)
+		return GO_ON;
+	copies = copies_get(session->bond);
+	return copies ? copies_take(copies, in->number) : REASON_rx_duplicate;
 }
 
 /* Ethernet as mp0 expects it: addressed to itself, or it is nobody's. */

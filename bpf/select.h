@@ -7,8 +7,7 @@
 #ifndef MPBOND_SELECT_H
 #define MPBOND_SELECT_H
 
-#include "flow.h"
-#include "stats.h"
+#include "flows.h"
 
 /* Random picks before the others are asked in order. */
 #define SPREAD_TRIES 4
@@ -16,15 +15,16 @@
  * of a death and puts paths of different links first, so this bounds how many
  * paths may die in one moment; the verifier's time grows with its square. */
 #define TAKE_OVER_TRIES 12
-/* Granularity of a flow's `seen`: 2^30 ns, about a second. */
-#define SEEN_SHIFT 30
+/* Odd, so that multiples of it visit every slot: flows that begin one after the
+ * other take slots far apart. */
+#define SLOT_STRIDE 157
 
 struct bond_view {
 	__u32 index;
 	struct mpb_bond *bond;
 	struct mpb_bond_live *live;
-	struct mpb_flow *flow; /* where the packet's flow is already */
-	__u32 spread;	       /* flows are spread, not all on one path */
+	__u32 flow_path; /* where the packet's flow is already, or MPB_NO_PATH */
+	__u32 spread;	 /* flows are spread, not all on one path */
 };
 
 static __always_inline struct mpb_path *usable_path(struct bond_view *view, __u32 index)
@@ -84,37 +84,44 @@ static __always_inline __u32 take_over(struct bond_view *view, __u64 hash)
 	return last_resort(view);
 }
 
-/* balance-*: a flow stays on its path while that is usable; off a spare it goes
- * as soon as something better is. Packets without a flow take a random slot. */
-static __always_inline __u32 first_choice(struct bond_view *view, __u64 hash)
+/* Which slot a packet without a path takes. A new flow of balance-aware takes the
+ * next in turn, so that flows divide as the slots do, whatever their hashes are. */
+static __always_inline __u32 slot_of(struct bond_view *view, struct inner *in, __u64 hash)
+{
+	if (view->bond->policy == MPB_POLICY_BALANCE_AWARE && in->has_flow)
+		hash = __sync_fetch_and_add(&view->live->turn, 1) * SLOT_STRIDE;
+	return hash % MPB_SLOTS;
+}
+
+/* A flow stays on its path while that is usable; off a spare it goes as soon as
+ * something better is. Packets without a flow take a random slot. */
+static __always_inline __u32 by_flow(struct bond_view *view, struct inner *in, __u64 hash)
 {
 	struct mpb_slots *slots;
 	struct mpb_path *path;
 
-	if (view->flow) {
-		path = usable_path(view, view->flow->path);
+	if (view->flow_path != MPB_NO_PATH) {
+		path = usable_path(view, view->flow_path);
 		if (path && !(path->flags & MPB_PATH_SPARE))
-			return view->flow->path;
+			return view->flow_path;
 	}
 	slots = slots_get(view->index, view->bond->generation);
-	return slots ? slots->path[hash % MPB_SLOTS] : MPB_NO_PATH;
+	return slots ? slots->path[slot_of(view, in, hash)] : MPB_NO_PATH;
 }
 
-static __always_inline void remember_flow(struct bond_view *view, __u64 *hash, __u32 chosen)
+/* balance-rr: packetsPerLink packets on a path, then the next. A super-packet counts
+ * as what it will be cut into. `order` is by number there, not by quality. */
+static __always_inline __u32 by_turn(struct bond_view *view, __u32 packets)
 {
-	__u32 seen = (__u32)(coarse_ns() >> SEEN_SHIFT);
-	struct mpb_flow fresh = {};
+	struct mpb_bond *bond = view->bond;
+	__u32 count = bond->preferred_count ? bond->preferred_count : bond->order_count;
+	__u64 at = bpf_get_prandom_u32();
 
-	if (view->flow) {
-		if (view->flow->path != chosen)
-			view->flow->path = chosen;
-		if (view->flow->seen_s != seen)
-			view->flow->seen_s = seen;
-		return;
-	}
-	fresh.path = chosen;
-	fresh.seen_s = seen;
-	flow_put(hash, &fresh);
+	if (!count)
+		return MPB_NO_PATH;
+	if (bond->packets_per_link)
+		at = __sync_fetch_and_add(&view->live->turn, packets) / bond->packets_per_link;
+	return bond->order[(at % count) % MPB_MAX_BOND_PATHS];
 }
 
 /* What active-backup really uses, for listings and for a controller to come. */
@@ -124,25 +131,40 @@ static __always_inline void note_active(struct bond_view *view, __u32 chosen)
 		view->live->active_path = chosen;
 }
 
-static __always_inline __u32 select_path(struct bond_view *view, struct inner *in)
+static __always_inline __u64 random_hash(void)
 {
-	__u64 hash = mix_word(in->hash, view->index);
+	return ((__u64)bpf_get_prandom_u32() << 32) | bpf_get_prandom_u32();
+}
+
+/* balance-xor and balance-aware. */
+static __always_inline __u32 select_for_flow(struct bond_view *view, struct inner *in)
+{
+	__u64 hash = in->has_flow ? mix_word(in->hash, view->index) : random_hash();
+	__u32 seen = flow_now();
+	__u32 chosen;
+
+	view->flow_path = in->has_flow ? flow_find(&hash, seen) : MPB_NO_PATH;
+	chosen = by_flow(view, in, hash);
+	if (!usable_path(view, chosen))
+		chosen = take_over(view, hash);
+	if (in->has_flow && chosen != MPB_NO_PATH)
+		flow_remember(&hash, chosen, seen);
+	return chosen;
+}
+
+/* active-backup and balance-rr. `packets`: what the packet will be cut into. */
+static __always_inline __u32 select_path(struct bond_view *view, struct inner *in, __u32 packets)
+{
 	__u32 chosen;
 
 	view->spread = view->bond->policy != MPB_POLICY_ACTIVE_BACKUP;
-	if (view->spread && in->has_flow)
-		view->flow = flow_get(&hash);
-	else if (view->spread)
-		hash = ((__u64)bpf_get_prandom_u32() << 32) | bpf_get_prandom_u32();
-	chosen = view->spread ? first_choice(view, hash) : view->bond->order[0];
+	if (view->spread && view->bond->policy != MPB_POLICY_BALANCE_RR)
+		return select_for_flow(view, in);
+	chosen = view->spread ? by_turn(view, packets) : view->bond->order[0];
 	if (!usable_path(view, chosen))
-		chosen = take_over(view, hash);
-	if (chosen == MPB_NO_PATH)
-		return chosen;
-	if (!view->spread)
+		chosen = take_over(view, random_hash());
+	if (!view->spread && chosen != MPB_NO_PATH)
 		note_active(view, chosen);
-	else if (in->has_flow)
-		remember_flow(view, &hash, chosen);
 	return chosen;
 }
 

@@ -15,13 +15,17 @@ enum wire_type {
 	WIRE_ANSWER = 2,
 };
 
+enum wire_flag {
+	WIRE_COPY = 1 << 0, /* data sent over every link: deliver its sequence once */
+};
+
 /* 16 bytes in front of everything. `session` is the receiver's key to the peer
  * and, being random, the proof of a data packet. */
 struct wire_header {
 	__u8 version_type; /* version in the high nibble, type in the low one */
-	__u8 flags;	   /* zero; a receiver refuses what it does not know */
+	__u8 flags;	   /* enum wire_flag; a receiver refuses what it does not know */
 	__be16 path;	   /* sender's number of the path within the bond */
-	__be32 sequence;
+	__be32 sequence;   /* of probes and copies; else 0 */
 	__be64 session;
 } __attribute__((packed, aligned(4))); /* it follows 28 bytes of IPv4 and UDP */
 
@@ -34,7 +38,7 @@ struct wire_probe {
 	__be32 hold_us;	     /* probe: how long ago that answer came */
 	__be32 sent_packets; /* data on this path, low 32 bits */
 	__be32 received_packets;
-	__be32 reserved;
+	__be32 marks; /* enum mpb_mark of the sender, of this path */
 	__u64 mac;
 };
 

@@ -15,12 +15,14 @@ import numpy as np
 
 from mpbond.sources import bpf_dir
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 SLOTS = 256
 MAX_BOND_PATHS = 128
 NO_PATH = 0xFFFF
 RTT_SAMPLES = 64
 TICK_PATHS = 1024
+WINDOW_WORDS = 256
+MARK_POLICY = 0xFF
 REASON_STRIDE = 64
 
 AF_INET = 2
@@ -29,7 +31,10 @@ AF_INET6 = 10
 
 class PolicyCode(IntEnum):
     ACTIVE_BACKUP = 1
+    BROADCAST = 2
+    BALANCE_RR = 3
     BALANCE_XOR = 4
+    BALANCE_AWARE = 5
 
 
 class PathFlag(IntFlag):
@@ -38,6 +43,12 @@ class PathFlag(IntFlag):
     SPARE = 1 << 2
     LINK_UP = 1 << 3
     IPV6 = 1 << 4
+    GRO = 1 << 5
+
+
+class PeerMark(IntFlag):
+    SPARE = 1 << 8
+    VALID = 1 << 30
 
 
 class BondFlag(IntFlag):
@@ -71,7 +82,7 @@ BOND = np.dtype(
         ("path_count", "<u4"),
         ("order_count", "<u4"),
         ("preferred_count", "<u4"),
-        ("pad", "<u4"),
+        ("packets_per_link", "<u4"),
         ("failover_ns", "<u8"),
         ("down_delay_ns", "<u8"),
         ("stall_ns", "<u8"),
@@ -92,10 +103,14 @@ BOND_LIVE = np.dtype(
         ("last_alive_path", "<u8"),
         ("active_path", "<u8"),
         ("failovers", "<u8"),
+        ("turn", "<u8"),
+        ("sequence", "<u8"),
         ("pad", "<u8"),
     ],
     align=True,
 )
+
+COPIES = np.dtype([("word", "<u8", WINDOW_WORDS), ("behind", "<u8")], align=True)
 
 SLOT_TABLE = np.dtype([("path", "<u2", SLOTS)], align=True)
 
@@ -133,7 +148,7 @@ PATH_LIVE = np.dtype(
         ("rtt_ns", "<u4", RTT_SAMPLES),
         ("peer_sent_packets", "<u4"),
         ("peer_received_packets", "<u4"),
-        ("pad", "<u4"),
+        ("peer_marks", "<u4"),
     ],
     align=True,
 )
@@ -181,6 +196,7 @@ STRUCTS = {
     "mpb_node": NODE,
     "mpb_bond": BOND,
     "mpb_bond_live": BOND_LIVE,
+    "mpb_copies": COPIES,
     "mpb_slots": SLOT_TABLE,
     "mpb_path": PATH,
     "mpb_path_live": PATH_LIVE,

@@ -23,6 +23,12 @@ class Link:
     loopback: bool = False
     mac: str = ""
 
+    @property
+    def whole(self) -> bool:
+        """Does it hand over super-packets as they were sent? A wire's packets come one
+        by one, whatever a virtual device on top of it is called."""
+        return self.kind == "veth"
+
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from mpbond.config.model import (
     Address,
+    BasePolicy,
     Config,
     Endpoint,
     Interface,
@@ -29,6 +30,8 @@ MIN_MTU = 576
 MIN_MTU_V6 = 1280
 # With no path yet there is nothing to fit: Ethernet's MTU, the larger overhead.
 FALLBACK_MTU = 1500 - OVERHEAD_V6
+# What 64 KiB are cut into, about, at Ethernet's MTU.
+SUPER_PACKET_SEGMENTS = 48
 # Devices that are never an uplink by themselves unless a policy names them.
 _NOT_UPLINKS = frozenset({"dummy", "ifb", "nlmon", "vcan"})
 
@@ -45,8 +48,9 @@ class PathKey:
 
 @dataclass(frozen=True, slots=True)
 class PathSpec:
-    """A path to be: `number` is its place in the bond, in 0..block-1. `standby`: only
-    another policy wants it, which comes or goes; probed, and carries nothing."""
+    """A path to be: `number` is its place in the bond, in 0..block-1. `whole`: its
+    link hands over super-packets as they were sent. `standby`: only another policy
+    wants it, which comes or goes; probed, and carries nothing."""
 
     key: PathKey
     number: int
@@ -58,6 +62,7 @@ class PathSpec:
     mtu: int
     link_up: bool
     ethernet: bool
+    whole: bool = False
     standby: bool = False
 
     @property
@@ -80,6 +85,8 @@ class BondSpec:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
+    """`cut`: some bond needs every packet alone, so mp0 cuts super-packets."""
+
     name: str
     port: int
     mtu: int
@@ -87,10 +94,19 @@ class Layout:
     routes: tuple[Network, ...]
     bonds: tuple[BondSpec, ...]
     rx: tuple[tuple[str, RxMode], ...]
+    cut: bool = False
 
     @property
     def far_name(self) -> str:
         return far_name(self.name)
+
+
+def needs_single_packets(policy: Policy) -> bool:
+    """Must each packet be alone to be spread as the policy says? A copy is told by its
+    number; a super-packet must not outnumber packetsPerLink (0: each goes by itself)."""
+    if policy.base is BasePolicy.BALANCE_RR:
+        return policy.packets_per_link < SUPER_PACKET_SEGMENTS
+    return policy.base is BasePolicy.BROADCAST
 
 
 def far_name(name: str) -> str:
@@ -139,6 +155,7 @@ def _path(policy: Policy, link: Link, endpoint: Endpoint, next_hop: Address, loc
         mtu=link.mtu,
         link_up=link.up,
         ethernet=link.ethernet,
+        whole=link.whole,
     )
 
 
@@ -283,6 +300,7 @@ def compute(
         routes=tuple(dict.fromkeys(prefix for peer in config.peers for prefix in peer.allowed)),
         bonds=done,
         rx=_rx(config, done),
+        cut=any(needs_single_packets(bond.policy) for bond in done),
     )
 
 

@@ -33,6 +33,15 @@ class SetMtu:
 
 
 @dataclass(frozen=True, slots=True)
+class SetCutting:
+    name: str
+    cut: bool
+
+    def __str__(self) -> str:
+        return f"{'cut' if self.cut else 'do not cut'} super-packets on {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class PutBond:
     bond: BondSpec
     is_new: bool
@@ -163,6 +172,7 @@ class BringUp:
 Step = (
     CreateDevice
     | SetMtu
+    | SetCutting
     | PutBond
     | RemoveBond
     | PutPath
@@ -227,8 +237,13 @@ def plan(after: Layout, before: Layout | None) -> tuple[Step, ...]:
         steps.append(SetMtu(after.name, after.mtu, before.mtu))
     for peer_id, old in old_bonds.items():
         steps += _removals(new_bonds.get(peer_id), old, locals_in_use, set(after.routes))
+    was_cut = before is not None and before.cut
+    if after.cut and not was_cut:
+        steps.append(SetCutting(after.name, True))
     for peer_id, bond in new_bonds.items():
         steps += _bond_steps(bond, old_bonds.get(peer_id))
+    if was_cut and not after.cut:
+        steps.append(SetCutting(after.name, False))
     steps += _interface_steps(after, before)
     return tuple(steps)
 

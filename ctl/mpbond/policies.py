@@ -9,7 +9,7 @@ it packet by packet, whether or not a controller is there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from mpbond.config.model import BasePolicy, LinkMode, Policy, SelectMethod
@@ -31,6 +31,7 @@ class PathView:
     ipv_pref: int
     eligible: bool
     score: float
+    capacity_mbit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,11 +267,56 @@ def balance_xor(policy: Policy, paths: Sequence[PathView], active: int | None, m
     )
 
 
+def balance_rr(policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory) -> Assignment:
+    """Every eligible non-spare path in turn, in an order that does not change with
+    quality: who counts packets on the wire sees them alternate."""
+    now = usable(paths)
+    normal = sorted((path for path in now if path.mode is LinkMode.PRIMARY), key=lambda path: path.index)
+    spares = sorted((path for path in now if path.mode is LinkMode.SPARE), key=lambda path: path.index)
+    carrying = normal or spares
+    return Assignment(
+        tuple(path.index for path in normal + spares),
+        len(normal),
+        {path.index: 1.0 for path in carrying},
+    )
+
+
+def broadcast(policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory) -> Assignment:
+    """A copy over the best path of every link; the links' other paths take over."""
+    now = _links_in_turn(_by_score(usable(paths)))
+    best = list({path.ifname: path for path in reversed(now)}.values())
+    first = [path for path in now if path in best]
+    rest = [path for path in now if path not in best]
+    return Assignment(
+        tuple(path.index for path in first + rest),
+        len(first),
+        {path.index: 1.0 for path in first},
+    )
+
+
+def balance_aware(
+    policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory
+) -> Assignment:
+    """As xor, each link's share by its capacity. Where none is given all weigh the
+    same; where some are, a link without one weighs as their mean."""
+    even = balance_xor(policy, paths, active, memory)
+    capacity = {path.index: path.capacity_mbit for path in paths}
+    given = [capacity[index] for index in even.shares if capacity[index]]
+    if not given:
+        return even
+    mean = sum(given) / len(given)
+    shares = {index: share * (capacity[index] or mean) for index, share in even.shares.items()}
+    return replace(even, shares=shares)
+
+
 Assign = Callable[[Policy, Sequence[PathView], int | None, Memory], Assignment]
 
 # The policies this version runs; `up` refuses the others by name.
 ASSIGN: dict[BasePolicy, Assign] = {
     BasePolicy.ACTIVE_BACKUP: active_backup,
     BasePolicy.NONE: active_backup,
+    BasePolicy.BROADCAST: broadcast,
+    BasePolicy.BALANCE_RR: balance_rr,
     BasePolicy.BALANCE_XOR: balance_xor,
+    BasePolicy.BALANCE_AWARE: balance_aware,
 }

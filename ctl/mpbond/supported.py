@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from mpbond.config.model import Config, Encryption, Peer, Policy, Settings
 from mpbond.errors import Unsupported
-from mpbond.policies import ASSIGN
 
 # Fields of Settings that nothing reads yet, by their key.
 _SETTINGS = {
@@ -30,15 +29,12 @@ _SETTINGS = {
 
 def unsupported_policy(policy: Policy) -> Iterator[tuple[str, str]]:
     """(what, what to do instead) of what this version does not do of one policy."""
-    if policy.base not in ASSIGN:
-        yield (
-            f"policy {policy.name}",
-            f"{policy.base} arrives in a later version; use active-backup or balance-xor",
-        )
     if policy.redundant:
         yield f"policy {policy.name}: redundant", "arrives in a later version; leave it out"
-    if policy.stripe or policy.align_delay:
-        yield f"policy {policy.name}: stripe and alignDelay", "arrive in a later version; leave them out"
+    if policy.stripe:
+        yield f"policy {policy.name}: stripe", "arrives in a later version; leave it out"
+    if policy.align_delay:
+        yield f"policy {policy.name}: alignDelay", "arrives in a later version; leave it out"
 
 
 def _peer(peer: Peer) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
 from mpbond.kernel.dataplane import Dataplane
 from tests.bpf import packets
-from tests.bpf.lab import Lab
+from tests.bpf.lab import LINKS, Lab
 from tests.bpf.rig import SIZES, Rig
 
 
@@ -23,8 +24,8 @@ def plane() -> Iterator[Dataplane]:
 def lab(plane: Dataplane) -> Iterator[Lab]:
     made = Lab()
     made.attach(plane)
-    for address in packets.GATEWAY.values():
-        made.add_neighbour(address, packets.MAC_ROUTER)
+    for link, address in product(LINKS, packets.GATEWAY.values()):
+        made.add_neighbour(address, packets.MAC_ROUTER, link)
     yield made
     made.close()
 

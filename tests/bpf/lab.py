@@ -3,6 +3,8 @@
     app -- mp0 ==(veth)== mp0-tx     wan0 ==(veth)== isp0     tun0 -- file descriptor
             ^ capture                 ^ rx_tc         ^ inject, capture
 
+wan1 and isp1, wan2 and isp2 are two more such links, without rx.
+
 It goes with the last file descriptor, whatever happens to the process.
 """
 
@@ -37,6 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 PATIENCE_S = 5.0
 MTU = 65_535  # as large as veth goes: for packets that just fit IP
 BOND = "mp0"
+LINKS = {"wan0": "isp0", "wan1": "isp1", "wan2": "isp2"}
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -68,13 +71,14 @@ class Lab:
         with IPRoute() as ipr:
             ipr.link("set", index=1, state="up")
             device.create(ipr, BOND, MTU)
-            ipr.link("add", ifname="wan0", kind="veth", mtu=MTU, peer={"ifname": "isp0", "mtu": MTU})
+            for link, isp in LINKS.items():
+                ipr.link("add", ifname=link, kind="veth", mtu=MTU, peer={"ifname": isp, "mtu": MTU})
             self.tun = self._make_tun("tun0")
             self.ifindex = {
                 name: device.ifindex_of(ipr, name) or 0
-                for name in (BOND, far_name(BOND), "wan0", "isp0", "tun0")
+                for name in (BOND, far_name(BOND), *LINKS, *LINKS.values(), "tun0")
             }
-            for name in ("wan0", "isp0", "tun0"):
+            for name in (*LINKS, *LINKS.values(), "tun0"):
                 for key in ("accept_ra", "accept_dad", "addr_gen_mode"):
                     Path(f"/proc/sys/net/ipv6/conf/{name}/{key}").write_text(f"{int(key[-1] == 'e')}\n")
                 ipr.link("set", index=self.ifindex[name], state="up")
@@ -87,7 +91,7 @@ class Lab:
                 for name, index in self.ifindex.items()
                 if name != "tun0"
             }
-        self.sockets = {name: self._packet_socket(name) for name in (BOND, "isp0")}
+        self.sockets = {name: self._packet_socket(name) for name in (BOND, *LINKS.values())}
 
     @staticmethod
     def _make_tun(name: str) -> int:
@@ -151,6 +155,11 @@ class Lab:
         ready = select.select([source], [], [], PATIENCE_S)[0]
         assert ready, f"nothing came to {name}"
         return os.read(self.tun, 1 << 17) if name == "tun0" else self.sockets[name].recv(1 << 17)
+
+    def nothing_more(self) -> bool:
+        """Has everything been received that came to any device?"""
+        sources: list[socket.socket | int] = [*self.sockets.values(), self.tun]
+        return not select.select(sources, [], [], 0)[0]
 
     def inject(self, name: str, frame: bytes) -> None:
         """Puts a frame on the wire from a device ("tun0": lets a packet come in on it)."""

@@ -29,6 +29,7 @@ LOCAL = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 PEER = {4: "198.51.100.1", 6: "2001:db8:2::1"}
 GATEWAY = {4: "192.0.2.254", 6: "fe80::fe"}
 PORT = 9944
+FLAG_COPY = 1 << 0  # of the bond header
 
 MAC_LINK, MAC_ROUTER, MAC_APP = "02:00:00:00:01:00", "02:00:00:00:01:fe", "02:00:00:00:0a:0a"
 
@@ -117,6 +118,19 @@ def framed(packet: Packet) -> bytes:
 def data(family: int, session: bytes, inner: Packet | bytes, *, number: int = 0, **fields: Any) -> bytes:
     """A frame with a data packet of the peer."""
     payload = wire.bond_header(session, number) + bytes(inner)
+    return framed(outer(family, payload, number=number, **fields))
+
+
+def copied(header: bytes, sequence: int) -> bytes:
+    """A bond header as broadcast makes it: one of the copies of packet `sequence`."""
+    return header[:1] + bytes([FLAG_COPY]) + header[2:4] + sequence.to_bytes(4, "big") + header[8:]
+
+
+def copy(
+    family: int, session: bytes, sequence: int, inner: Packet | bytes, *, number: int = 0, **fields: Any
+) -> bytes:
+    """A frame with one of the peer's copies of its packet `sequence`."""
+    payload = copied(wire.bond_header(session, number), sequence) + bytes(inner)
     return framed(outer(family, payload, number=number, **fields))
 
 

@@ -6,7 +6,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from mpbond import sessions, wire
+from mpbond import abi, sessions, wire
 from tests.bpf import packets
 from tests.bpf.rig import Bond, Rig
 from tests.bpf.siphash_ref import siphash24
@@ -29,10 +29,11 @@ class Probe:
     hold_us: int = 0
     sent_packets: int = 0
     received_packets: int = 0
+    marks: int = 0
 
     def message(self, session: sessions.Session) -> bytes:
         """Header, body and MAC."""
-        numbers = (self.hold_us, self.sent_packets, self.received_packets, 0)
+        numbers = (self.hold_us, self.sent_packets, self.received_packets, self.marks)
         fields = [number.to_bytes(4, "big") for number in numbers]
         signed = wire.bond_header(session.number, self.number, kind=self.kind, sequence=self.sequence)
         signed += _BODY.pack(self.sent_stamp, self.answer_stamp, *fields)
@@ -46,9 +47,15 @@ def parse(message: bytes, session: sessions.Session) -> Probe:
     first, flags, number, sequence, found = struct.unpack_from("!BBHI8s", message)
     assert (first >> 4, flags, found) == (wire.VERSION, 0, session.number)
     sent_stamp, answer_stamp, *fields = _BODY.unpack_from(message, wire.HEADER_LEN)
-    hold_us, sent, received, reserved = (int.from_bytes(raw, "big") for raw in fields)
-    assert reserved == 0
-    return Probe(first & 0xF, number, sequence, sent_stamp, answer_stamp, hold_us, sent, received)
+    hold_us, sent, received, marks = (int.from_bytes(raw, "big") for raw in fields)
+    return Probe(first & 0xF, number, sequence, sent_stamp, answer_stamp, hold_us, sent, received, marks)
+
+
+def marks_of(bond: Bond, path: int | None = None) -> int:
+    """What our probes and answers say of a path of ours; None: of one we know not."""
+    spare = path is not None and bond.setup.paths[path].spare
+    marks = abi.PeerMark.VALID | (abi.PeerMark.SPARE if spare else abi.PeerMark(0))
+    return int(marks) | int(bond.setup.policy)
 
 
 def stamp(rig: Rig, age_ns: int = 0) -> int:
@@ -63,7 +70,9 @@ def frame(bond: Bond, probe: Probe, *, path: int = 0, family: int | None = None,
     return packets.framed(packets.outer(found, payload, number=path, **fields))
 
 
-def answer(rig: Rig, sequence: int = 1, *, age_ns: int = 0, number: int = 0, stamped: int = 77) -> Probe:
+def answer(
+    rig: Rig, sequence: int = 1, *, age_ns: int = 0, number: int = 0, stamped: int = 77, marks: int = 0
+) -> Probe:
     """The peer's answer to a probe that we sent `age_ns` ago."""
     return Probe(
         wire.TYPE_ANSWER,
@@ -72,4 +81,5 @@ def answer(rig: Rig, sequence: int = 1, *, age_ns: int = 0, number: int = 0, sta
         sent_stamp=stamp(rig, age_ns),
         answer_stamp=stamped,
         sent_packets=5,
+        marks=marks,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -45,6 +45,7 @@ class PathSetup:
     link_up: bool = True
     proof_ms: int = 0
     link: str = "wan0"
+    gro: bool = False
 
     @property
     def flags(self) -> abi.PathFlag:
@@ -54,6 +55,7 @@ class PathSetup:
             (self.spare, abi.PathFlag.SPARE),
             (self.link_up, abi.PathFlag.LINK_UP),
             (self.family == 6, abi.PathFlag.IPV6),
+            (self.gro, abi.PathFlag.GRO),
         ):
             flags |= flag if wanted else abi.PathFlag(0)
         return flags
@@ -68,6 +70,7 @@ class BondSetup:
     failover_ms: int = 1000
     down_delay_ms: int = 0
     device: bool = False
+    packets_per_link: int = 0
     # Slots as path numbers, repeated to fill the table; None: the preferred ones.
     slots: tuple[int, ...] | None = None
 
@@ -122,6 +125,7 @@ class Rig:
         for array in (plane.paths_live, plane.path_stats):
             array.view(np.uint8)[:] = POISON
         plane._reasons[:] = 0
+        plane.flow_cache[:] = 0
         self.lab.drain()
 
     # ---- setting up ---------------------------------------------------------------
@@ -130,9 +134,14 @@ class Rig:
         setup = setup or BondSetup()
         plane, key = self.plane, bytes([setup.index + 1]) * sessions.KEY_BYTES
         bond = Bond(setup, sessions.derive(key, "us", f"peer{setup.index}"))
-        plane.put_bond(setup.index, setup.policy, setup.failover_ms, setup.down_delay_ms)
-        if setup.device:
-            plane.bonds["flags"][setup.index] |= int(abi.BondFlag.DEVICE)
+        plane.put_bond(
+            setup.index,
+            setup.policy,
+            setup.failover_ms,
+            setup.down_delay_ms,
+            packets_per_link=setup.packets_per_link,
+            device=setup.device,
+        )
         plane.put_session(setup.index, bond.pair)
         for prefix in setup.allowed:
             plane.put_prefix(ip_network(prefix), setup.index)
@@ -235,6 +244,19 @@ class Rig:
     def path_packets(self, bond: Bond, direction: str = "tx") -> list[int]:
         """Data packets counted per path."""
         return [int(self.plane.path_stats[f"{direction}_packets"][index].sum()) for index in bond.paths]
+
+    def path_taken(self, bond: Bond) -> Callable[[], int]:
+        """Tells at each call by which of the bond's paths the packet since the last went."""
+        columns = [self.plane.path_stats["tx_packets"][index] for index in bond.paths]
+        before = [int(column.sum()) for column in columns]
+
+        def taken() -> int:
+            now = [int(column.sum()) for column in columns]
+            (number,) = (at for at, count in enumerate(now) if count != before[at])
+            before[:] = now
+            return number
+
+        return taken
 
     def proof_ns(self, index: int) -> int:
         return int(self.plane.paths_live["proof_ns"][index])

@@ -13,6 +13,7 @@ import pytest
 from mpbond import abi, wire
 from mpbond.kernel import bpf
 from mpbond.sources import bpf_dir
+from tests.bpf import packets
 from tests.bpf.host import compile_host, run_host
 
 # Handed to a test run as bytes by controller/prober.py, so it is in no map.
@@ -22,8 +23,14 @@ ENUMS: dict[str, type[IntEnum] | type[IntFlag]] = {
     "mpb_policy": abi.PolicyCode,
     "mpb_path_flag": abi.PathFlag,
     "mpb_bond_flag": abi.BondFlag,
+    "mpb_mark": abi.PeerMark,
 }
-PREFIX_OF = {"mpb_policy": "MPB_POLICY_", "mpb_path_flag": "MPB_PATH_", "mpb_bond_flag": "MPB_BOND_"}
+PREFIX_OF = {
+    "mpb_policy": "MPB_POLICY_",
+    "mpb_path_flag": "MPB_PATH_",
+    "mpb_bond_flag": "MPB_BOND_",
+    "mpb_mark": "MPB_MARK_",
+}
 WIRE_ORDER = {"__be16", "__be32", "__be64"}
 
 
@@ -118,14 +125,14 @@ def test_enum(enum: str, tmp_path: Path) -> None:
 def test_wire(tmp_path: Path) -> None:
     found = ask(
         [
-            *("WIRE_VERSION", "WIRE_DATA", "WIRE_PROBE", "WIRE_ANSWER"),
+            *("WIRE_VERSION", "WIRE_DATA", "WIRE_PROBE", "WIRE_ANSWER", "WIRE_COPY"),
             *("sizeof(struct wire_header)", "sizeof(struct wire_probe)", "WIRE_MAC_WORDS * 8"),
             *("wire_version_type(WIRE_ANSWER)", "WIRE_OVERHEAD_V4", "WIRE_OVERHEAD_V6"),
         ],
         tmp_path,
     )
     assert found == [
-        *(wire.VERSION, wire.TYPE_DATA, wire.TYPE_PROBE, wire.TYPE_ANSWER),
+        *(wire.VERSION, wire.TYPE_DATA, wire.TYPE_PROBE, wire.TYPE_ANSWER, packets.FLAG_COPY),
         *(wire.HEADER_LEN, wire.PROBE_LEN, wire.HEADER_LEN + wire.PROBE_LEN - 8),
         *(wire.VERSION << 4 | wire.TYPE_ANSWER, 20 + 8 + wire.HEADER_LEN, 40 + 8 + wire.HEADER_LEN),
     ]
@@ -145,7 +152,7 @@ WIRE_FIELDS = {
         "hold_us": (16, 4),
         "sent_packets": (20, 4),
         "received_packets": (24, 4),
-        "reserved": (28, 4),
+        "marks": (28, 4),
         "mac": (32, 8),
     },
 }
@@ -193,6 +200,9 @@ REASONS = [
     "probe_sent",
     "probe_failed",
     "rx_unconfigured",
+    "tx_copy_failed",
+    "rx_duplicate",
+    "rx_copy_late",
 ]
 
 
@@ -235,6 +245,7 @@ def test_maps_hold_these_structs(plane: Any) -> None:
         "path_stats": "mpb_path_stats",
         "prefixes": "mpb_prefix",
         "flows": "mpb_flow",
+        "copies": "mpb_copies",
         "sessions": "mpb_session",
         "remotes": "mpb_remote",
         "locals": "mpb_local",
@@ -246,4 +257,5 @@ def test_maps_hold_these_structs(plane: Any) -> None:
     for name, struct in keys.items():
         assert maps[name].key_size == STRUCTS[struct].itemsize, name
     assert maps["reasons"].value_size == abi.REASON_COUNTER.itemsize
-    assert {*values, "reasons"} == set(maps)
+    assert maps["flow_cache"].value_size == 8
+    assert {*values, "reasons", "flow_cache"} == set(maps)

@@ -30,6 +30,7 @@ from tests.bpf.siphash_ref import siphash24
 pytestmark = pytest.mark.root
 
 RX_PACKETS, TX_PACKETS = 100_000, 20_000
+COPY_NUMBER = 0x01020304
 PATHS = tuple(PathSetup(family) for family in (4, 6, 4))
 US = BondSetup(paths=PATHS)
 OTHER = BondSetup(index=1, paths=PATHS, allowed=("10.2.0.0/16", "fd00:2::/32"))
@@ -109,7 +110,9 @@ def may_come_in(frame: bytes, bonds: list[Bond]) -> bool:
     at = bond_offset(frame)
     first, flags, session = frame[at], frame[at + 1], frame[at + 8 : at + 16]
     bond = next((bond for bond in bonds if bond.pair.rx.number == session), None)
-    if bond is None or first >> 4 != wire.VERSION or flags or first & 0xF > wire.TYPE_ANSWER:
+    if bond is None or first >> 4 != wire.VERSION or first & 0xF > wire.TYPE_ANSWER:
+        return False
+    if flags & ~(packets.FLAG_COPY if first & 0xF == wire.TYPE_DATA else 0):
         return False
     message = frame[at : at + probes.MESSAGE_LEN]
     if first & 0xF == wire.TYPE_PROBE:
@@ -149,6 +152,7 @@ def outer_frames(rig: Rig, bonds: list[Bond]) -> list[bytes]:
         for number, path in enumerate(bond.setup.paths):
             for inner in (packets.reply4(40, src=replies[0]), packets.reply6(40, src=replies[1])):
                 frames.append(packets.data(path.family, session, inner, number=number))
+                frames.append(packets.copy(path.family, session, COPY_NUMBER, inner, number=number))
             frames.append(probes.frame(bond, Probe(number=number, sequence=number), path=number))
             frames.append(probes.frame(bond, answer(rig, 1, number=number), path=number))
     return frames
@@ -171,7 +175,7 @@ def test_rx(rig: Rig, hook: str) -> None:
     counts = run_all(rig, run, frames, judge, RX_PACKETS * 9 // 10)
     assert counts["rx_delivered"] > RX_PACKETS // 50
     reached = {"rx_not_ours", "rx_truncated", "rx_bad_version", "rx_bad_type", "rx_unknown_session"}
-    reached |= {"rx_inner_malformed", "rx_source_not_allowed", "rx_fragment"}
+    reached |= {"rx_inner_malformed", "rx_source_not_allowed", "rx_fragment", "rx_duplicate"}
     reached |= (
         {"rx_to_tc"} if is_xdp else {"rx_bad_mac", "rx_stale_answer", "rx_probe_answered", "rx_answer_taken"}
     )

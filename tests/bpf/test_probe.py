@@ -53,11 +53,19 @@ def test_tick_probes_every_path_listed(rig: Rig) -> None:
             assert before <= taken.sent_stamp <= probes.stamp(rig)
             # Without an answer to acknowledge, how long it was held says nothing.
             plain = replace(taken, sent_stamp=0, hold_us=0)
-            assert plain == Probe(number=path, sequence=sequence, sent_stamp=0)
+            marks = probes.marks_of(bond, path)
+            assert plain == Probe(number=path, sequence=sequence, sent_stamp=0, marks=marks)
             live = rig.plane.paths_live[bond.paths[path]]
             assert live["probes_sent"] == sequence
             assert before_ns <= live["last_out_ns"] <= time.monotonic_ns()
     assert rig.counts() == {"probe_sent": 4}
+
+
+@pytest.mark.parametrize("policy", abi.PolicyCode)
+def test_probe_tells_how_we_use_its_path(rig: Rig, policy: abi.PolicyCode) -> None:
+    bond = rig.bond(BondSetup(policy=policy, paths=(PathSetup(4), PathSetup(6, spare=True))))
+    tick(rig, bond.paths)
+    assert [sent_probe(rig, bond, path).marks for path in (0, 1)] == [1 << 30 | policy, 0x4000_0100 | policy]
 
 
 def test_probe_carries_counters_and_the_last_answer(rig: Rig) -> None:

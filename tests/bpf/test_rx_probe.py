@@ -16,11 +16,12 @@ from mpbond import abi, wire
 from tests.bpf import packets, probes
 from tests.bpf.probes import Probe, answer, frame
 from tests.bpf.rig import REDIRECT, SHOT, XDP_PASS, Bond, BondSetup, PathSetup, Rig
+from tests.bpf.siphash_ref import siphash24
 
 pytestmark = pytest.mark.root
 
 US = BondSetup(paths=(PathSetup(4), PathSetup(6)))
-PROBE = Probe(sequence=0xFFFFFFFF, hold_us=7, sent_packets=10, received_packets=20)
+PROBE = Probe(sequence=0xFFFFFFFF, hold_us=7, sent_packets=10, received_packets=20, marks=0x4000_0103)
 
 
 def local_path(rig: Rig, bond: Bond) -> list[int]:
@@ -75,12 +76,23 @@ def test_answer_made(rig: Rig, hook: str, path: int, fields: dict[str, int]) -> 
     taken = probes.parse(message_of(outgoing), bond.pair.tx)
     received = 300 * rig.plane.cpus
     wanted = replace(probe, kind=wire.TYPE_ANSWER, hold_us=0, sent_packets=1000, received_packets=received)
-    assert replace(taken, answer_stamp=0) == wanted
+    assert replace(taken, answer_stamp=0) == replace(wanted, marks=probes.marks_of(bond, path))
     assert before <= taken.answer_stamp <= probes.stamp(rig)
     family = bond.setup.paths[path].family
     kept = {name: value for name, value in fields.items() if name not in ("ttl", "hlim")}
     expected = answered(bond, family, taken, taken.message(bond.pair.tx), number=path, **kept)
     assert outgoing.hex() == expected.hex()
+
+
+@pytest.mark.parametrize("spare", [False, True], ids=["preferred", "spare"])
+@pytest.mark.parametrize("policy", abi.PolicyCode)
+def test_answer_tells_how_we_use_the_path(rig: Rig, policy: abi.PolicyCode, spare: bool) -> None:
+    """Of the path that the probe came by: the other one is used otherwise."""
+    setups = (PathSetup(spare=not spare), PathSetup(spare=spare))
+    bond = rig.bond(BondSetup(policy=policy, paths=setups))
+    got = rig.run("rx_tc", frame(bond, replace(PROBE, number=9), path=1))
+    marks = probes.parse(message_of(got.data), bond.pair.tx).marks
+    assert marks == 1 << 30 | spare << 8 | policy
 
 
 def test_probe_is_noted_on_the_path_it_came_by(rig: Rig) -> None:
@@ -91,7 +103,9 @@ def test_probe_is_noted_on_the_path_it_came_by(rig: Rig) -> None:
     live = rig.plane.paths_live[bond.paths[1]]
     assert before <= live["last_in_ns"] <= time.monotonic_ns()
     assert (live["peer_sent_packets"], live["peer_received_packets"]) == (10, 20)
-    assert rig.plane.paths_live["last_in_ns"][bond.paths[0]] == 0
+    assert live["peer_marks"] == 0x4000_0103
+    other = rig.plane.paths_live[bond.paths[0]]
+    assert (other["last_in_ns"], other["peer_marks"]) == (0, 0)
     assert local_path(rig, bond)[9] == bond.paths[1]
     assert set(local_path(rig, bond)) == {abi.NO_PATH, bond.paths[1]}
 
@@ -123,7 +137,9 @@ def test_probe_from_elsewhere_is_answered_but_moves_no_path(
     assert (got.verdict, got.reason) == (REDIRECT, "rx_probe_answered")
     taken = probes.parse(message_of(got.data), bond.pair.tx)
     assert (taken.sent_packets, taken.received_packets) == (0, 0)
-    assert all(rig.plane.paths_live["last_in_ns"][path] == 0 for path in bond.paths)
+    assert taken.marks == probes.marks_of(bond)
+    assert not any(rig.plane.paths_live["last_in_ns"][path] for path in bond.paths)
+    assert not any(rig.plane.paths_live["peer_marks"][path] for path in bond.paths)
 
 
 @pytest.mark.parametrize("number", [127, 128, 65_535])
@@ -158,6 +174,19 @@ def test_probe_made_an_answer_fails_the_check(rig: Rig) -> None:
     assert rig.run("rx_tc", bytes(turned)).reason == "rx_bad_mac"
 
 
+@pytest.mark.parametrize("kind", [wire.TYPE_PROBE, wire.TYPE_ANSWER], ids=["probe", "answer"])
+@pytest.mark.parametrize("hook", ["rx_tc", "rx_xdp"])
+@pytest.mark.parametrize("flag", [1 << bit for bit in range(8)])
+def test_no_flag_is_for_probes(rig: Rig, flag: int, hook: str, kind: int) -> None:
+    """Not even that of copies, and not even with the right MAC."""
+    bond = rig.bond(US)
+    message = bytearray(replace(answer(rig), kind=kind).message(bond.pair.rx)[: -probes.MAC_LEN])
+    message[1] = flag
+    message += siphash24(bond.pair.rx.mac_key, bytes(message))
+    assert rig.run(hook, packets.framed(packets.outer(4, bytes(message)))).reason == "rx_bad_type"
+    assert not rig.plane.paths_live["last_in_ns"][bond.paths[0]]
+
+
 @pytest.mark.parametrize("missing", [1, 8, 39, 40])
 def test_cut_probe(rig: Rig, missing: int) -> None:
     bond = rig.bond(US)
@@ -170,7 +199,8 @@ def test_cut_probe(rig: Rig, missing: int) -> None:
 @pytest.mark.parametrize("path", [0, 1], ids=["v4", "v6"])
 def test_answer_taken(rig: Rig, path: int) -> None:
     bond = rig.bond(US)
-    incoming = frame(bond, answer(rig, age_ns=30_000_000, number=path, stamped=4711), path=path)
+    told = answer(rig, age_ns=30_000_000, number=path, stamped=4711, marks=0x4000_0104)
+    incoming = frame(bond, told, path=path)
     before = time.monotonic_ns()
     got = rig.run("rx_tc", incoming)
     assert (got.verdict, got.reason, got.data) == (SHOT, "rx_answer_taken", incoming)
@@ -179,6 +209,8 @@ def test_answer_taken(rig: Rig, path: int) -> None:
     assert 30_000_000 <= live["rtt_ns"][0] < 2_000_000_000
     assert before <= live["answer_at_ns"] == live["last_in_ns"] == live["proof_at_ns"] <= time.monotonic_ns()
     assert (live["peer_sent_packets"], live["peer_received_packets"]) == (5, 0)
+    assert live["peer_marks"] == 0x4000_0104
+    assert rig.plane.paths_live["peer_marks"][bond.paths[1 - path]] == 0
 
 
 REFUSED = [

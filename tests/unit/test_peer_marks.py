@@ -1,4 +1,4 @@
-"""What the peer says of paths: decoded, and read from maps of this version and of older ones."""
+"""What the peer says of paths: decoded, and read from the maps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpbond.abi import PolicyCode
+from mpbond.abi import PATH_LIVE, PeerMark, PolicyCode
 from mpbond.controller.reading import PeerMarks, decode_marks, peer_marks, peer_spare_mask
 
-VALID, SPARE = 1 << 31, 1 << 8
+VALID, SPARE = int(PeerMark.VALID), int(PeerMark.SPARE)
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,10 @@ def test_a_policy_of_a_later_version_is_told_by_its_number() -> None:
     assert PeerMarks(77, False).policy == "policy 77"
 
 
-def plane(words: list[int] | None) -> Any:
-    """As much of a data plane as is read here; None: one without the field."""
-    fields = [("last_in_ns", "<u8")] + ([("peer_marks", "<u4")] if words is not None else [])
-    live = np.zeros(4, np.dtype(fields))
-    if words is not None:
-        live["peer_marks"] = words
+def plane(words: list[int]) -> Any:
+    """As much of a data plane as is read here."""
+    live = np.zeros(len(words), PATH_LIVE)
+    live["peer_marks"] = words
     return SimpleNamespace(paths_live=live)
 
 
@@ -57,8 +55,3 @@ def test_read_from_the_map() -> None:
     ]
     assert peer_spare_mask(here, np.array([3, 2, 1, 0])).tolist() == [False, True, False, False]
     assert peer_spare_mask(here, np.zeros(0, np.int64)).tolist() == []
-
-
-def test_maps_without_the_field() -> None:
-    assert peer_marks(plane(None), 1) is None
-    assert peer_spare_mask(plane(None), np.arange(4)).tolist() == [False] * 4

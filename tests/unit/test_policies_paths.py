@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 import pytest
 
 from mpbond.config.model import BasePolicy, LinkMode, Policy
-from mpbond.policies import ASSIGN, Assignment, Memory, PathView, active_backup, balance_xor, usable
+from mpbond.policies import (
+    ASSIGN,
+    Assignment,
+    Memory,
+    PathView,
+    active_backup,
+    balance_aware,
+    balance_rr,
+    balance_xor,
+    broadcast,
+    usable,
+)
 from tests.unit.host import XOR, backup, rule
 from tests.unit.views import assigned, dead, path, periods, spare
 
@@ -262,4 +273,130 @@ def test_every_policy_orders_exactly_the_usable_paths(base: BasePolicy) -> None:
     found = ASSIGN[base](replace(XOR, base=base), paths, None, Memory())
     assert sorted(found.order) == sorted(one.index for one in usable(paths))
     by_index = {one.index: one for one in usable(paths)}
-    assert all(by_index[index].mode is LinkMode.PRIMARY for index in found.order[: found.preferred])
+    leading = [by_index[index] for index in found.order[: found.preferred]]
+    if base is BasePolicy.BROADCAST:
+        assert len(leading) == len({one.ifname for one in by_index.values()}), "a path of every link"
+    else:
+        assert all(one.mode is LinkMode.PRIMARY for one in leading)
+
+
+# ---- broadcast ----------------------------------------------------------------------
+
+BROADCAST = Policy("broadcast", BasePolicy.BROADCAST)
+COPIES = [
+    Shares("one path, one copy", link(0, "a", 1), (0,), 1, {0: 1.0}),
+    Shares(
+        "the best path of every link, the best link first, then the links' other paths",
+        (path(0, "a", 0.2), path(1, "a", 0.5), path(2, "b", 0.9), path(3, "b", 0.1), path(4, "c", 0.3)),
+        (2, 1, 4, 0, 3),
+        3,
+        {2: 1.0, 1: 1.0, 4: 1.0},
+    ),
+    Shares(
+        "a link whose best path fails goes on with its other",
+        (path(0, "a", 0.9), dead(path(1, "b", 0.9)), path(2, "b", 0.1)),
+        (0, 2),
+        2,
+        {0: 1.0, 2: 1.0},
+    ),
+    Shares(
+        "a link that fails takes its copy along",
+        (path(0, "a"), dead(path(1, "b")), path(2, "c")),
+        (0, 2),
+        2,
+        {0: 1.0, 2: 1.0},
+    ),
+    Shares("ipvPref counts here too", (A4, A6, C4, C6), (0, 4, 5), 2, {0: 1.0, 4: 1.0}),
+    Shares("nothing eligible", (dead(path(0, "a")),), (), 0, {}),
+    Shares("no path at all", (), (), 0, {}),
+]
+
+
+@pytest.mark.parametrize("case", COPIES, ids=lambda case: case.why)
+def test_broadcast(case: Shares) -> None:
+    found = broadcast(BROADCAST, case.paths, None, Memory())
+    assert found == Assignment(case.order, case.preferred, case.shares, None)
+
+
+# ---- balance-rr ---------------------------------------------------------------------
+
+RR = Policy("balance-rr", BasePolicy.BALANCE_RR)
+TURNS = [
+    Shares(
+        "every path in turn, by number and not by quality",
+        (path(0, "a", 0.1), path(1, "b", 0.9), path(2, "a", 0.5)),
+        (0, 1, 2),
+        3,
+        {0: 1.0, 1: 1.0, 2: 1.0},
+    ),
+    Shares(
+        "spares have no turn while another path is eligible",
+        (spare(0, "a", 0.9), path(1, "b"), dead(path(2, "c"))),
+        (1, 0),
+        1,
+        {1: 1.0},
+    ),
+    Shares(
+        "and take turns when nothing else can",
+        (spare(0, "a"), dead(path(1, "b")), spare(2, "c")),
+        (0, 2),
+        0,
+        {0: 1.0, 2: 1.0},
+    ),
+]
+
+
+@pytest.mark.parametrize("case", TURNS, ids=lambda case: case.why)
+def test_balance_rr(case: Shares) -> None:
+    found = balance_rr(RR, case.paths, None, Memory())
+    assert found == Assignment(case.order, case.preferred, case.shares, None)
+
+
+# ---- balance-aware ------------------------------------------------------------------
+
+AWARE = Policy("balance-aware", BasePolicy.BALANCE_AWARE)
+
+
+def wide(view: PathView, capacity_mbit: int) -> PathView:
+    return replace(view, capacity_mbit=capacity_mbit)
+
+
+WEIGHED = [
+    Shares("none given: as balance-xor", link(0, "a", 2), (0, 1), 2, {0: 0.5, 1: 0.5}),
+    Shares(
+        "by capacity, whatever the unit",
+        (wide(path(0, "a"), 10_000), wide(path(1, "b"), 1000), wide(path(2, "c"), 100)),
+        (0, 1, 2),
+        3,
+        {0: 10_000, 1: 1000, 2: 100},
+    ),
+    Shares(
+        "a link's paths share what it is due",
+        (wide(path(0, "a"), 100), wide(path(1, "a"), 100), wide(path(2, "b"), 50)),
+        (0, 2, 1),
+        3,
+        {0: 50, 1: 50, 2: 50},
+    ),
+    Shares(
+        "a link without one weighs as the mean of the others",
+        (wide(path(0, "a"), 100), wide(path(1, "b"), 300), path(2, "c")),
+        (0, 1, 2),
+        3,
+        {0: 100, 1: 300, 2: 200},
+    ),
+    Shares(
+        "a spare carries nothing, whatever its capacity",
+        (wide(spare(0, "a"), 1_000_000), wide(path(1, "b"), 1)),
+        (1, 0),
+        1,
+        {1: 1},
+    ),
+    Shares("no path at all", (), (), 0, {}),
+]
+
+
+@pytest.mark.parametrize("case", WEIGHED, ids=lambda case: case.why)
+def test_balance_aware(case: Shares) -> None:
+    found = balance_aware(AWARE, case.paths, None, Memory())
+    assert (found.order, found.preferred, found.active) == (case.order, case.preferred, None)
+    assert found.shares == pytest.approx(case.shares)

@@ -7,8 +7,20 @@ from ipaddress import ip_network
 
 import pytest
 
-from mpbond.config.model import Api, BasePolicy, Config, Encryption, Policy, RedundantRule, Settings
+from mpbond.config.model import (
+    Api,
+    BasePolicy,
+    Config,
+    Encryption,
+    LinkMode,
+    LinkQuality,
+    LinkRule,
+    Policy,
+    RedundantRule,
+    Settings,
+)
 from mpbond.errors import EXIT_USAGE, Unsupported
+from mpbond.policies import ASSIGN
 from mpbond.supported import refuse_unsupported, unsupported
 from tests.unit.host import backup, config, peer, rule, xor
 
@@ -35,36 +47,38 @@ def of_settings(**more: object) -> Config:
 
 
 AWARE = Policy("own", BasePolicy.BALANCE_AWARE)
-AWARE_REFUSED = "policy own"
+RR = replace(AWARE, base=BasePolicy.BALANCE_RR)
+REDUNDANT = (RedundantRule(dscp=46),)
+STRIPED = replace(AWARE, stripe=True)
+AWARE_WITH_ALL = replace(
+    AWARE,
+    link_quality=LinkQuality(lat_max_ms=80),
+    links=(LinkRule("eth0", capacity_mbit=1000), LinkRule("lte0", LinkMode.SPARE, capacity_mbit=50)),
+)
 HERE = f"peers.{PEER.id}"
 CASES = [
     Case("balance-xor", under(xor(rule("eth0"), rule("lte0", "spare"))), ()),
     Case("active-backup with all it has", under(backup(rule("eth0", to="eth1"), rule("eth1", ipv=46))), ()),
     Case("no bond", under(Policy("none", BasePolicy.NONE)), ()),
     Case("no peer", config(), ()),
-    Case("balance-aware", under(AWARE), (AWARE_REFUSED,)),
-    Case("balance-rr", under(replace(AWARE, base=BasePolicy.BALANCE_RR)), (AWARE_REFUSED,)),
-    Case("broadcast", under(replace(AWARE, base=BasePolicy.BROADCAST)), (AWARE_REFUSED,)),
+    Case("balance-aware with limits and capacities", under(AWARE_WITH_ALL), ()),
+    Case("balance-rr, and how many packets to a link", under(replace(RR, packets_per_link=0)), ()),
+    Case("broadcast", under(replace(AWARE, base=BasePolicy.BROADCAST)), ()),
+    Case("redundant", under(replace(xor(), redundant=REDUNDANT)), ("policy xor: redundant",)),
+    Case("redundant under another", under(replace(RR, redundant=REDUNDANT)), ("policy own: redundant",)),
+    Case("stripe", under(replace(AWARE, stripe=True)), ("policy own: stripe",)),
+    Case("alignDelay", under(replace(RR, align_delay=True)), ("policy own: alignDelay",)),
     Case(
-        "redundant",
-        under(replace(xor(), redundant=(RedundantRule(dscp=46),))),
-        ("policy xor: redundant",),
+        "all three",
+        under(replace(AWARE, stripe=True, align_delay=True, redundant=REDUNDANT)),
+        ("policy own: redundant", "policy own: stripe", "policy own: alignDelay"),
     ),
-    Case(
-        "stripe",
-        under(replace(AWARE, stripe=True)),
-        (AWARE_REFUSED, "policy own: stripe and alignDelay"),
-    ),
-    Case(
-        "alignDelay",
-        under(replace(AWARE, align_delay=True)),
-        (AWARE_REFUSED, "policy own: stripe and alignDelay"),
-    ),
-    Case("a policy that no peer is under", replace(config(PEER), policies=(AWARE,)), ()),
+    Case("alignDelayMax alone", under(replace(RR, align_delay_max_ms=9)), ()),
+    Case("a policy that no peer is under", replace(config(PEER), policies=(STRIPED,)), ()),
     Case(
         "a policy that two peers are under is named once",
-        config(replace(PEER, policy=AWARE), replace(peer(ident="bbcdef0123"), policy=AWARE)),
-        (AWARE_REFUSED,),
+        config(replace(PEER, policy=STRIPED), replace(peer(ident="bbcdef0123"), policy=STRIPED)),
+        ("policy own: stripe",),
     ),
     Case("a public key", of_peer(key=None, public_key=bytes(32)), (f"{HERE}.publicKey",)),
     Case("a key file", of_peer(key=None, key_file="/etc/key"), ()),
@@ -133,8 +147,7 @@ def test_all_of_it_is_refused_at_once() -> None:
     assert caught.value.feature == CASES[-1].found[0]
 
 
-def test_every_base_policy_is_run_or_refused() -> None:
-    for base in BasePolicy:
-        refused = unsupported(under(replace(AWARE, base=base)))
-        runs = base in (BasePolicy.NONE, BasePolicy.ACTIVE_BACKUP, BasePolicy.BALANCE_XOR)
-        assert bool(refused) != runs
+@pytest.mark.parametrize("base", list(BasePolicy))
+def test_every_base_policy_runs(base: BasePolicy) -> None:
+    assert unsupported(under(replace(AWARE, base=base))) == []
+    assert base in ASSIGN

@@ -59,10 +59,13 @@ def installed(
             _forget(plane, index, owned.get(index, []))
             continue
         bonds.append(_bond(plane, inventory, index, peer, owned.get(index, [])))
-    return _layout(config, inventory, ipr, tuple(bonds))
+    cut = bool(np.any(plane.bonds["flags"] & int(abi.BondFlag.DEVICE)))
+    return _layout(config, inventory, ipr, tuple(bonds), cut)
 
 
-def _layout(config: Config, inventory: Inventory, ipr: IPRoute, bonds: tuple[BondSpec, ...]) -> Layout:
+def _layout(
+    config: Config, inventory: Inventory, ipr: IPRoute, bonds: tuple[BondSpec, ...], cut: bool
+) -> Layout:
     name = config.interface.name
     mp0 = inventory.link_named(name)
     ifindex = mp0.ifindex if mp0 else -1
@@ -79,6 +82,7 @@ def _layout(config: Config, inventory: Inventory, ipr: IPRoute, bonds: tuple[Bon
         ),
         bonds=bonds,
         rx=tuple(_rx(inventory, ipr, name)),
+        cut=cut,
     )
 
 
@@ -135,7 +139,10 @@ def _bond(
         for number in range(plane.block)
         if int(plane.paths["flags"][first + number]) & abi.PathFlag.USED
     ]
-    return BondSpec(index, replace(peer, allowed=tuple(prefixes)), tuple(paths))
+    # Under which policy is not written down: put anew, which changes nothing if it
+    # is the file's.
+    policy = replace(peer.policy, name="as installed")
+    return BondSpec(index, replace(peer, allowed=tuple(prefixes), policy=policy), tuple(paths))
 
 
 def _path(plane: Dataplane, inventory: Inventory, index: int, number: int) -> PathSpec:
@@ -157,6 +164,7 @@ def _path(plane: Dataplane, inventory: Inventory, index: int, number: int) -> Pa
         mtu=link.mtu if link else 0,
         link_up=bool(flags & abi.PathFlag.LINK_UP),
         ethernet=link.ethernet if link else True,
+        whole=not flags & abi.PathFlag.GRO,
     )
 
 

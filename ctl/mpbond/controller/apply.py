@@ -15,14 +15,17 @@ from mpbond.errors import BondError
 from mpbond.inventory import Inventory
 from mpbond.kernel import device, tc
 from mpbond.kernel.dataplane import Dataplane, PathEntry
-from mpbond.layout import BondSpec, PathSpec, far_name
+from mpbond.layout import BondSpec, PathSpec, far_name, needs_single_packets
 from mpbond.sessions import SessionPair
 from mpbond.wire import template
 
 POLICY_CODES = {
     BasePolicy.NONE: abi.PolicyCode.ACTIVE_BACKUP,
     BasePolicy.ACTIVE_BACKUP: abi.PolicyCode.ACTIVE_BACKUP,
+    BasePolicy.BROADCAST: abi.PolicyCode.BROADCAST,
+    BasePolicy.BALANCE_RR: abi.PolicyCode.BALANCE_RR,
     BasePolicy.BALANCE_XOR: abi.PolicyCode.BALANCE_XOR,
+    BasePolicy.BALANCE_AWARE: abi.PolicyCode.BALANCE_AWARE,
 }
 
 # Order of our filters at mp0's far end.
@@ -44,6 +47,8 @@ def path_entry(bond: BondSpec, path: PathSpec, port: int, pair: SessionPair) -> 
         flags |= abi.PathFlag.SPARE
     if path.key.remote.version == 6:
         flags |= abi.PathFlag.IPV6
+    if not path.whole:
+        flags |= abi.PathFlag.GRO
     return PathEntry(
         bond=bond.index,
         number=path.number,
@@ -92,6 +97,7 @@ class Applier:
         handlers: dict[type[Any], Callable[[Any, Inventory], list[Undo]]] = {
             plan.CreateDevice: self._create_device,
             plan.SetMtu: self._set_mtu,
+            plan.SetCutting: self._set_cutting,
             plan.PutBond: self._put_bond,
             plan.RemoveBond: self._remove_bond,
             plan.PutPath: self._put_path,
@@ -136,6 +142,10 @@ class Applier:
         device.set_mtu(self.ipr, step.name, step.mtu)
         return [lambda: device.set_mtu(self.ipr, step.name, step.before)]
 
+    def _set_cutting(self, step: plan.SetCutting, _: Inventory) -> list[Undo]:
+        device.set_cutting(step.name, step.cut)
+        return [lambda: device.set_cutting(step.name, not step.cut)]
+
     def _add_address(self, step: plan.AddAddress, _: Inventory) -> list[Undo]:
         device.add_address(self.ipr, step.name, step.address)
         return [lambda: device.remove_address(self.ipr, step.name, step.address)]
@@ -158,7 +168,12 @@ class Applier:
         bond, policy = step.bond, step.bond.policy
         pair = self.sessions[bond.peer.id]
         self.plane.put_bond(
-            bond.index, POLICY_CODES[policy.base], policy.failover_interval_ms, policy.down_delay_ms
+            bond.index,
+            POLICY_CODES[policy.base],
+            policy.failover_interval_ms,
+            policy.down_delay_ms,
+            packets_per_link=policy.packets_per_link,
+            device=needs_single_packets(policy),
         )
         self.plane.put_session(bond.index, pair)
         if not step.is_new:

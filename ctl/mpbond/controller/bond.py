@@ -115,6 +115,7 @@ class BondState:
                 ipv_pref=path.ipv_pref,
                 eligible=self.health[self.index_of(path)].eligible,
                 score=self.scores.get(self.index_of(path), 1.0),
+                capacity_mbit=path.capacity_mbit,
             )
             for path in self.spec.paths
             if not path.standby

@@ -21,12 +21,6 @@ Array = np.ndarray[Any, Any]
 # A flow that sent nothing for this long is not counted as assigned.
 FLOW_SEEN_S = 60
 
-# The word that each end's probes carry about a path, see bpf/abi.h; 0 = nothing heard.
-_MARKS = "peer_marks"
-_MARK_POLICY = 0xFF
-_MARK_SPARE = 1 << 8
-_MARK_VALID = 1 << 31 | 1 << 30
-
 
 @dataclass(frozen=True, slots=True)
 class PeerMarks:
@@ -45,27 +39,21 @@ class PeerMarks:
 
 def decode_marks(word: int) -> PeerMarks | None:
     """None where the peer has not said anything: silent yet, or an older version."""
-    if not word & _MARK_VALID:
+    if not word & abi.PeerMark.VALID:
         return None
-    return PeerMarks(word & _MARK_POLICY, bool(word & _MARK_SPARE))
+    return PeerMarks(word & abi.MARK_POLICY, bool(word & abi.PeerMark.SPARE))
 
 
 def peer_marks(plane: Dataplane, index: int) -> PeerMarks | None:
     """What the peer says of one path."""
-    return decode_marks(int(_marks(plane, np.array([index]))[0]))
+    return decode_marks(int(plane.paths_live["peer_marks"][index]))
 
 
 def peer_spare_mask(plane: Dataplane, paths: Array) -> Array:
     """Which of these paths the peer calls spares."""
-    words = _marks(plane, paths)
-    spare: Array = (words & _MARK_VALID != 0) & (words & _MARK_SPARE != 0)
+    wanted = int(abi.PeerMark.VALID | abi.PeerMark.SPARE)
+    spare: Array = plane.paths_live["peer_marks"][paths] & wanted == wanted
     return spare
-
-
-def _marks(plane: Dataplane, paths: Array) -> Array:
-    if _MARKS not in (plane.paths_live.dtype.names or ()):
-        return np.zeros(len(paths), np.int64)
-    return plane.paths_live[_MARKS][paths].astype(np.int64)
 
 
 def measurement(plane: Dataplane, index: int) -> Measurement:

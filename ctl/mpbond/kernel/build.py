@@ -30,6 +30,8 @@ MAPS = (
     "reasons",
     "prefixes",
     "flows",
+    "flow_cache",
+    "copies",
     "sessions",
     "remotes",
     "locals",

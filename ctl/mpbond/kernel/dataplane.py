@@ -41,6 +41,7 @@ class Sizes:
             "MPB_BONDS": self.bonds,
             "MPB_PATHS": self.bonds * self.block,
             "MPB_FLOWS": self.flows,
+            "MPB_FLOW_CACHE": 1 << (self.flows - 1).bit_length(),
             "MPB_PREFIXES": self.prefixes,
             "MPB_CPUS": cpus,
         }
@@ -113,6 +114,8 @@ class Dataplane:
         self.weights: Array = maps["weights"].memory(abi.SLOT_TABLE)
         self.paths: Array = maps["paths"].memory(abi.PATH)
         self.paths_live: Array = maps["paths_live"].memory(abi.PATH_LIVE)
+        self.flow_cache: Array = maps["flow_cache"].memory(np.dtype("<u8"))
+        self.copies: Array = maps["copies"].memory(abi.COPIES)
         self.cpus: int = maps["path_stats"].max_entries // maps["paths"].max_entries
         self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
         self.path_stats: Array = maps["path_stats"].memory(abi.PATH_STATS).reshape(-1, self.cpus)
@@ -187,9 +190,23 @@ class Dataplane:
 
     # ---- bonds and their peers ----------------------------------------------
 
-    def put_bond(self, index: int, policy: abi.PolicyCode, failover_ms: int, down_delay_ms: int) -> None:
+    def put_bond(
+        self,
+        index: int,
+        policy: abi.PolicyCode,
+        failover_ms: int,
+        down_delay_ms: int,
+        *,
+        packets_per_link: int = 0,
+        device: bool = False,
+    ) -> None:
+        """`device`: packets pass mp0's queue, where they are cut or shaped."""
         bond = self.bonds[index]
         failover_ns = failover_ms * 1_000_000
+        if not int(bond["flags"]) & abi.BondFlag.USED:
+            # Random: a receiver that knew an earlier run takes it for a new one.
+            self.bonds_live[index]["sequence"] = secrets.randbits(32)
+        bond["packets_per_link"] = packets_per_link
         bond["policy"] = policy
         bond["first_path"] = index * self.block
         bond["path_count"] = self.block
@@ -198,7 +215,7 @@ class Dataplane:
         # Half the interval: a path may then be a stall and a missed probe late
         # and still not be taken for dead.
         bond["stall_ns"] = failover_ns // 2
-        bond["flags"] = abi.BondFlag.USED
+        bond["flags"] = abi.BondFlag.USED | (abi.BondFlag.DEVICE if device else 0)
 
     def put_session(self, index: int, pair: SessionPair) -> None:
         bond = self.bonds[index]
@@ -222,6 +239,7 @@ class Dataplane:
             self.bonds_live[index] = np.zeros((), abi.BOND_LIVE)
             self.bonds_live[index]["active_path"] = abi.NO_PATH
             self.weights[2 * index : 2 * index + 2]["path"] = abi.NO_PATH
+            self.copies[index] = np.zeros((), abi.COPIES)
 
     def put_prefix(self, prefix: Network, bond: int) -> None:
         value = np.zeros((), abi.PREFIX)

@@ -30,6 +30,16 @@ _TUNNEL_OFFLOADS = frozenset(
         "tx-ipxip6-segmentation",
     }
 )
+# Super-packets that mp0 takes from the stack.
+_CUTTING = frozenset(
+    {
+        "tx-tcp-segmentation",
+        "tx-tcp-ecn-segmentation",
+        "tx-tcp-mangleid-segmentation",
+        "tx-tcp6-segmentation",
+        "tx-udp-segmentation",
+    }
+)
 _ADDR_GEN_NONE = 1
 
 
@@ -65,7 +75,10 @@ def create(ipr: IPRoute, name: str, mtu: int) -> None:
     )
     try:
         ethtool.set_gro(name, True)
-        ethtool.turn_features_off(name, _TUNNEL_OFFLOADS)
+        ethtool.turn_features(name, _TUNNEL_OFFLOADS, on=False)
+        # veth joins packets (GRO) only where the sending end would not send them
+        # whole: what the far end hands to mp0 came in one by one.
+        ethtool.turn_features(far, _CUTTING, on=False)
     except OSError as error:
         raise KernelError(f"setting offloads of {name}", error.errno or 0) from error
 
@@ -82,6 +95,14 @@ def bring_up(ipr: IPRoute, name: str) -> None:
     for end in (far_name(name), name):
         index = ifindex_of(ipr, end)
         _ask(f"bringing {end} up", lambda index=index: ipr.link("set", index=index, state="up"))  # type: ignore[misc]
+
+
+def set_cutting(name: str, cut: bool) -> None:
+    """Should mp0's queue let out every packet alone, super-packets cut?"""
+    try:
+        ethtool.turn_features(name, _CUTTING, on=not cut)
+    except OSError as error:
+        raise KernelError(f"setting offloads of {name}", error.errno or 0) from error
 
 
 def set_mtu(ipr: IPRoute, name: str, mtu: int) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of a driver: its name, GRO on or off, features off by name."""
+"""What is asked of a driver: its name, GRO on or off, features by name."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def _feature_names(ifname: str) -> list[str]:
     return [raw[at : at + _GSTRING_LEN].split(b"\0")[0].decode() for at in range(0, len(raw), _GSTRING_LEN)]
 
 
-def turn_features_off(ifname: str, names: frozenset[str]) -> None:
-    """As `ethtool -K IFNAME NAME off`; names that this kernel lacks are left out."""
+def turn_features(ifname: str, names: frozenset[str], *, on: bool) -> None:
+    """As `ethtool -K IFNAME NAME on|off`; names that this kernel lacks are left out."""
     known = _feature_names(ifname)
     blocks = [0] * ((len(known) + 31) // 32)
     for bit, name in enumerate(known):
         if name in names:
             blocks[bit // 32] |= 1 << (bit % 32)
-    body = b"".join(struct.pack("=II", valid, 0) for valid in blocks)
+    body = b"".join(struct.pack("=II", valid, valid if on else 0) for valid in blocks)
     request = struct.pack("=II", _SFEATURES, len(blocks)) + body
     _call(ifname, ctypes.create_string_buffer(request, len(request)))

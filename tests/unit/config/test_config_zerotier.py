@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from mpbond.config.model import BasePolicy, LinkMode, LinkQuality, Policy, SelectMethod
+from mpbond.supported import unsupported
 from tests.unit.config import zerotier_blocks as blocks
-from tests.unit.config.sample import good, problems, wrapped
+from tests.unit.config.sample import ZERO_KEY, good, problems, wrapped
+
+SHOWN = Path(__file__).parents[2] / "netns" / "test_document_examples.py"
+NAMED = {name: text for name, text in vars(blocks).items() if name.isupper() and isinstance(text, str)}
+
+
+def with_a_peer(block: str) -> str:
+    """The block in a file with a peer, which is under its default policy."""
+    peer = {"key": ZERO_KEY, "endpoints": ["192.0.2.1"], "allowed": ["10.9.0.2/32"]}
+    return json.dumps({"node": {"id": "0123456789"}, "peers": {"abcdef0123": peer}} | json.loads(block))
+
+
+def test_every_block_that_looks_whole_is_known() -> None:
+    """None is left out because it was not recognised; one says itself that it is not valid."""
+    looks_whole = [block for block in blocks.BLOCKS if block.text.startswith("{")]
+    assert [block.text for block in looks_whole if block not in blocks.WHOLE] == [blocks.NOT_JSON]
+    named = {*NAMED.values(), *blocks.STANDARD.values()}
+    assert {block.text for block in blocks.WHOLE} == named - {blocks.NOT_JSON}
+
+
+@pytest.mark.parametrize("block", blocks.WHOLE, ids=lambda block: f"{block.heading}: {block.info}")
+def test_whole_block_loads_with_the_keys_it_lacks_and_runs(block: blocks.Block) -> None:
+    text = blocks.moved(block.text) if block.text == blocks.MISPLACED else block.text
+    good(wrapped(text))
+    config = good(with_a_peer(text))
+    assert unsupported(config) == []
+    wanted = json.loads(text)["settings"]["defaultBondingPolicy"]
+    assert [peer.policy.name for peer in config.peers] == [wanted]
+
+
+def test_every_whole_block_is_shown_in_a_lab() -> None:
+    source = SHOWN.read_text()
+    names = [*(set(NAMED) - {"NOT_JSON"}), *(f'STANDARD["{name}"]' for name in blocks.STANDARD)]
+    assert [name for name in names if f"blocks.{name}" not in source] == []
 
 
 def default_of(block: str) -> Policy:
@@ -88,9 +123,7 @@ def test_misplaced_policy_is_told_where_to_go_and_loads_there() -> None:
     assert problem.key == "settings.custom-active-backup"
     assert problem.line == 6
     assert "move it to settings.policies.custom-active-backup" in problem.advice
-    settings = json.loads(blocks.MISPLACED)["settings"]
-    moved = {"policies": {"custom-active-backup": settings.pop("custom-active-backup")}}
-    config = good(wrapped(json.dumps({"settings": settings | moved})))
+    config = good(wrapped(blocks.moved(blocks.MISPLACED)))
     policy = config.default_policy
     assert (policy.base, policy.primary) == (BasePolicy.ACTIVE_BACKUP, "eth0")
     assert policy.link_select_method is SelectMethod.ALWAYS

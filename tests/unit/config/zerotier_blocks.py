@@ -1,203 +1,70 @@
-"""The JSON blocks of ZeroTier's multipath document, letter by letter."""
+"""The JSON blocks of ZeroTier's multipath document, letter by letter, from the excerpt
+beside this file."""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_EXCERPT = Path(__file__).with_name("zerotier_multipath.md")
+_HEADING_OR_FENCE = re.compile(r"^###+ ([^\n]+)$|^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, under the heading where it stands; `info` has its caption."""
+
+    heading: str
+    info: str
+    text: str
+
+
+def _read(text: str) -> tuple[Block, ...]:
+    heading = ""
+    found: list[Block] = []
+    for title, info, body in _HEADING_OR_FENCE.findall(text):
+        if title:
+            heading = title
+        else:
+            found.append(Block(heading, info, body))
+    return tuple(found)
+
+
+def _is_whole(block: Block) -> bool:
+    """A whole `local.conf`, which the document means to be used as it stands."""
+    try:
+        return "settings" in json.loads(block.text)
+    except ValueError:
+        return False
+
+
+BLOCKS = _read(_EXCERPT.read_text(encoding="utf-8"))
+WHOLE = tuple(block for block in BLOCKS if _is_whole(block))
+
+
+def _under(heading: str, nth: int = 0) -> str:
+    return [block.text for block in BLOCKS if block.heading == heading][nth]
+
+
 STANDARD = {
-    "active-backup": '{ "settings": { "defaultBondingPolicy": "active-backup" } }',
-    "broadcast": '{ "settings": { "defaultBondingPolicy": "broadcast" } }',
-    "balance-rr": '{ "settings": { "defaultBondingPolicy": "balance-rr" } }',
-    "balance-xor": '{ "settings": { "defaultBondingPolicy": "balance-xor" } }',
-    "balance-aware": '{ "settings": { "defaultBondingPolicy": "balance-aware" } }',
+    name: _under(name)
+    for name in ("active-backup", "broadcast", "balance-rr", "balance-xor", "balance-aware")
 }
+OPENING = _under("")
+RAPID = _under("Custom policies")
+NOT_JSON = _under("Custom policies", 1)
+LINK_SETTINGS = _under("Physical interfaces")
+XOR_WITH_A_SPARE = _under("Spare links")
+PEER_SPECIFIC = _under("Peer-specific bonds")
+MISPLACED = _under("active-backup", 1)
+BALANCE_AWARE = _under("balance-aware", 1)
+CAPACITIES = _under("Quality")
 
-RAPID = """\
-{
-  "settings":
-  {
-    "defaultBondingPolicy": "rapid-active-backup",
-    "policies":
-    {
-      "rapid-active-backup":
-      {
-        "basePolicy": "active-backup",
-        "failoverInterval": 1000
-      }
-    }
-  }
-}
-"""
 
-NOT_JSON = """\
-{
-  "settings":
-  {
-    "defaultBondingPolicy": "rapid-active-backup",
-    "policies":
-    {
-      "rapid-active-backup":
-      {
-        "basePolicy": "active-backup",
-        "failoverInterval": 1000,
-        "upDelay":0-65535,
-        "downDelay":0-65535,
-      }
-    }
-  }
-}
-"""
-
-LINK_SETTINGS = """\
-{
-  "settings": {
-    "defaultBondingPolicy": "rapid-active-backup",
-    "policies": {
-      "rapid-active-backup": {
-        "basePolicy": "active-backup",
-        "failoverInterval": 1000,
-        "links":
-        {
-          "eth0":
-          {
-            "ipvPref": 46,
-            "failoverTo": "eth1"
-          },
-          "eth1":
-          {
-            "ipvPref": 46,
-            "failoverTo": "eth2"
-          },
-          "eth2":
-          {
-            "ipvPref": 6
-          }
-        }
-      }
-    }
-  }
-}
-"""
-
-XOR_WITH_A_SPARE = """\
-{
-  "settings": {
-    "defaultBondingPolicy": "xor-with-a-spare",
-    "policies": {
-      "xor-with-a-spare": {
-        "basePolicy": "balance-xor",
-        "links":
-        {
-          "eth0":
-          {
-            "mode": "spare"
-          },
-          "eth1":
-          {
-            "mode": "spare"
-          },
-          "expensive_lte0":
-          {
-            "mode": "spare"
-          }
-        }
-      }
-    }
-  }
-}
-"""
-
-PEER_SPECIFIC = """\
-{
-  "settings":
-  {
-    "defaultBondingPolicy": "active-backup",
-    "policies":
-    {
-      "my-custom-balance-xor":
-      {
-        "failoverInterval": 2000,
-        "upDelay": 5000,
-        "basePolicy": "balance-xor"
-      }
-    },
-    "peerSpecificBonds":
-    {
-      "f6203a2db3":"my-custom-balance-xor",
-      "45b0301da2":"my-custom-balance-xor",
-      "a92cb526fa":"my-custom-balance-xor"
-    }
-  }
-}
-"""
-
-MISPLACED = """\
-{
-  "settings":
-  {
-    "defaultBondingPolicy": "custom-active-backup",
-    "custom-active-backup":
-    {
-      "linkSelectMethod": "always",
-      "failoverInterval": 5000,
-      "links":
-      {
-        "eth0": { "failoverTo": "eth1", "mode": "primary" },
-        "eth1": { "mode": "spare" },
-        "eth2": { "mode": "spare" },
-        "eth3": { "mode": "spare" }
-      }
-    }
-  }
-}
-"""
-
-BALANCE_AWARE = """\
-{
-  "settings":
-  {
-    "defaultBondingPolicy": "custom-balance-aware",
-    "policies":
-    {
-      "custom-balance-aware":
-      {
-        "basePolicy": "balance-aware",
-        "failoverInterval": 5000,
-        "linkQuality": {
-          "lat_max" : 400.0,
-          "pdv_max" : 20.0,
-          "plr_max" : 0.0001,
-          "per_max" : 0.0001,
-          "lat_weight" : 0.5,
-          "pdv_weight" : 0.5,
-          "plr_weight" : 0.0,
-          "per_weight" : 0.0
-        },
-        "links": {
-          "wlan0": { "capacity": 250 },
-          "eth0": { "capacity": 1000  }
-        }
-      }
-    }
-  }
-}
-"""
-
-CAPACITIES = """\
-{
-  "settings":
-  {
-    "defaultBondingPolicy": "custom-balance-aware",
-    "policies":
-    {
-      "custom-balance-aware":
-      {
-        "basePolicy": "balance-aware",
-        "links": {
-          "eth0": { "capacity": 10000 },
-          "eth1": { "capacity": 1000  },
-          "eth2": { "capacity": 100   }
-        }
-      }
-    }
-  }
-}
-"""
+def moved(block: str) -> str:
+    """MISPLACED with its one correction: the policy under settings.policies."""
+    settings = json.loads(block)["settings"]
+    name = settings["defaultBondingPolicy"]
+    return json.dumps({"settings": {"policies": {name: settings.pop(name)}, **settings}})

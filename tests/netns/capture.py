@@ -1,0 +1,67 @@
+"""Which link every data packet of a bond left by, in order. Run in a lab's namespace.
+
+`capture.py` watches the whole namespace until SIGTERM and prints a JSON list of
+[link, inner source port] of each outgoing data packet over IPv4; it says `ready`
+first. `capture.py send DEST PORTS ROUNDS SIZE` sends UDP packets of `SIZE` bytes
+from as many ports, all of them once a round.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import socket
+import struct
+import sys
+
+_ETH_P_ALL = 3
+_SO_RCVBUFFORCE = 33
+_BOND_PORT = 9944
+_FIRST_PORT = 20_000
+# Ethernet and outer IPv4, then UDP, the bond header, inner IPv4.
+_UDP, _BOND, _INNER = 34, 42, 58
+_INNER_UDP = _INNER + 20
+
+
+def parse(frame: bytes) -> int | None:
+    """The inner source port of a data packet; None of anything else."""
+    if len(frame) < _INNER_UDP + 8 or frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_UDP:
+        return None
+    if struct.unpack_from("!H", frame, _UDP + 2)[0] != _BOND_PORT or frame[_BOND] & 0xF != 0:
+        return None
+    port: int = struct.unpack_from("!H", frame, _INNER_UDP)[0]
+    return port
+
+
+def capture() -> None:
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 256 << 20)
+    print("ready", flush=True)
+    seen: list[tuple[str, int]] = []
+    while select.select([sock], [], [], 0 if stopped else 0.1)[0] or not stopped:
+        try:
+            frame, (ifname, _, kind, *_) = sock.recvfrom(128, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            continue
+        port = parse(frame) if kind == socket.PACKET_OUTGOING and ifname.startswith("eth") else None
+        if port is not None:
+            seen.append((ifname, port))
+    print(json.dumps(seen), flush=True)
+
+
+def send(dest: str, ports: int, rounds: int, size: int) -> None:
+    for _ in range(rounds):
+        for port in range(_FIRST_PORT, _FIRST_PORT + ports):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.bind(("", port))
+                sock.sendto(bytes(size), (dest, 5999))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["send"]:
+        send(sys.argv[2], *map(int, sys.argv[3:6]))
+    else:
+        capture()
