@@ -16,7 +16,7 @@ from mpbond.lab.bonds import NODE_IDS, Bonds, inner_address, pair
 from mpbond.lab.netns import wait_for
 from mpbond.lab.topology import Topology, link_address, two_hosts
 from mpbond.policies import ASSIGN
-from tests.netns.conftest import MakeBonds, active_link, backup, path_on, wait_active, xor
+from tests.netns.conftest import MakeBonds, active_link, backup, path_on, wait_active
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
 
@@ -95,11 +95,13 @@ OTHERS = {
 
 @pytest.fixture
 def three_links(bonds_on: Callable[[Topology], Bonds]) -> Bonds:
-    """a under backup() over two of three links, with OTHERS to choose; b uses all."""
+    """a under backup() over two of three links, with OTHERS to choose; b takes the best
+    of all three."""
     bonds = bonds_on(two_hosts(3))
     ends = [[link_address(link, end) for link in (1, 2, 3)] for end in (1, 2)]
     site_a, site_b = pair(ends[0], ends[1], backup(100), settings={"policies": dict(OTHERS)})
-    bonds.up(site_a, replace(site_b, policy=xor(100), settings={}))
+    any_link = {"basePolicy": "active-backup", "failoverInterval": 100}
+    bonds.up(site_a, replace(site_b, policy=any_link, settings={}))
     for host, peer in (("a", "b"), ("b", "a")):
         bonds.wait_eligible(host, peer, 2)
     return bonds
@@ -111,19 +113,23 @@ def links_of(bonds: Bonds) -> set[str]:
 
 def test_set_to_links_that_were_not_in_use(three_links: Bonds) -> None:
     """No path of the new policy is there when it is asked for: they are made, and have
-    to work, before the old one is left; what it alone wanted goes later."""
+    to work, before the old one is left; what it alone wanted goes once the peer, which
+    is told that these are spares, has left it too."""
     bonds, lab = three_links, three_links.lab
     assert links_of(bonds) == {"eth1", "eth2"}
-    with traffic.stream(lab, "a", "b", inner_address("b")) as stream:
+    with (
+        traffic.stream(lab, "a", "b", inner_address("b")) as stream,
+        traffic.stream(lab, "b", "a", inner_address("a")) as other_way,
+    ):
         ways = {"only-eth3": "eth3", "only-eth2": "eth2", "lab": "eth1"}
         for policy, link in [*ways.items(), ("only-eth3", "eth3")]:
             bonds.mpbond("a", "bond", "set", "host-b", policy)
             wait_to_carry(bonds, link)
         wait_for("the others gone", lambda: links_of(bonds) == {"eth3"})
         wait_to_carry(bonds, "eth3")
-        report = stream.stop()
-    print(f"links replaced: {report}")
-    assert (report.lost, report.reordered) == (0, 0)
+        reports = stream.stop(), other_way.stop()
+    print(f"links replaced: {reports}")
+    assert [(report.lost, report.reordered) for report in reports] == [(0, 0), (0, 0)]
 
 
 def refused(bonds: Bonds, *words: str) -> tuple[int, str]:

@@ -22,10 +22,10 @@ from mpbond.errors import BondError, UsageError
 from mpbond.layout import PathKey
 from mpbond.supported import unsupported_policy
 
-# How long the peer gets to leave paths that go: the probe that tells it, and its own
-# controller's wakening, which is due at its own next probe.
+# How long the peer gets to leave paths that go: a probe tells it, and if that is lost
+# the next one; its controller looks twice a second at least.
 LEAVE_PROBES = 2
-MIN_LEAVE_NS = 200_000_000
+MIN_LEAVE_NS = 1_000_000_000
 MAX_LEAVE_NS = 10_000_000_000
 
 
