@@ -7,6 +7,7 @@ to change, and a path keeps its number as long as it exists.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mpbond.config.model import (
@@ -48,7 +49,8 @@ class PathKey:
 @dataclass(frozen=True, slots=True)
 class PathSpec:
     """A path to be: `number` is its place in the bond, in 0..block-1. `whole`: its
-    link hands over super-packets as they were sent."""
+    link hands over super-packets as they were sent. `standby`: only another policy
+    wants it, which comes or goes; probed, and carries nothing."""
 
     key: PathKey
     number: int
@@ -61,6 +63,7 @@ class PathSpec:
     link_up: bool
     ethernet: bool
     whole: bool = False
+    standby: bool = False
 
     @property
     def overhead(self) -> int:
@@ -237,32 +240,57 @@ class Placement:
     paths: tuple[PathSpec, ...]
 
 
-def _bond(
-    peer: Peer, inventory: Inventory, own: str, index: int, before: Placement | None, block: int
-) -> BondSpec:
+def _all_paths(
+    peer: Peer, earlier: tuple[PathSpec, ...], inventory: Inventory, own: str
+) -> dict[PathKey, PathSpec]:
     wanted = {spec.key: spec for spec in wanted_paths(peer, inventory, own)}
-    earlier = before.paths if before else ()
     for spec in _kept_paths(peer, earlier, inventory, own):
         wanted.setdefault(spec.key, spec)
+    return wanted
+
+
+def _bond(
+    peers: tuple[Peer, Peer],
+    inventory: Inventory,
+    own: str,
+    index: int,
+    earlier: tuple[PathSpec, ...],
+    block: int,
+) -> BondSpec:
+    """`peers`: the peer, and the same one under the policy beside its own. What only
+    that one wants is a spare: so the peer is told to keep its data off it too."""
+    peer, beside = peers
+    wanted = _all_paths(peer, earlier, inventory, own)
+    for key, spec in _all_paths(beside, earlier, inventory, own).items():
+        wanted.setdefault(key, replace(spec, standby=True, mode=LinkMode.SPARE))
     numbers = {spec.key: spec.number for spec in earlier}
     return BondSpec(index, peer, number_paths(list(wanted.values()), numbers, block))
 
 
 def compute(
-    config: Config, inventory: Inventory, *, block: int, placed: dict[str, Placement] | None = None
+    config: Config,
+    inventory: Inventory,
+    *,
+    block: int,
+    placed: dict[str, Placement] | None = None,
+    beside: Mapping[str, Policy] | None = None,
 ) -> Layout:
     """The layout of `config` on a host like `inventory`.
 
-    `block` is how many paths a bond may have; `placed` says what stays where it is.
+    `block` is how many paths a bond may have; `placed` says what stays where it is;
+    `beside` names, by peer, a policy whose paths are to be there as well.
     """
     here = placed or {}
+    others = beside or {}
     taken = {placement.index for placement in here.values()}
     free = (index for index in range(len(config.peers) + len(taken)) if index not in taken)
     bonds: list[BondSpec] = []
     for peer in config.peers:
         before = here.get(peer.id)
         index = before.index if before else next(free)
-        bonds.append(_bond(peer, inventory, config.interface.name, index, before, block))
+        both = peer, replace(peer, policy=others.get(peer.id, peer.policy))
+        earlier = before.paths if before else ()
+        bonds.append(_bond(both, inventory, config.interface.name, index, earlier, block))
     done = tuple(bonds)
     return Layout(
         name=config.interface.name,

@@ -50,13 +50,23 @@ class Assignment:
 
 @dataclass(slots=True)
 class Memory:
-    """What a policy remembers between periods: how long a challenger has led."""
+    """What a policy remembers between periods: how long a challenger has led; the link
+    whose failure brought the active path; whether that was rotated to, and whether the
+    primary was away since."""
 
     challenger: int | None = None
     periods: int = 0
+    failed: str | None = None
+    rotated: bool = False
+    primary_was_away: bool = False
 
     def forget(self) -> None:
         self.challenger, self.periods = None, 0
+
+    def rotate(self) -> None:
+        """From here on the active path is the user's choice."""
+        self.forget()
+        self.failed, self.rotated, self.primary_was_away = None, True, False
 
 
 def usable(paths: Sequence[PathView]) -> list[PathView]:
@@ -100,6 +110,13 @@ def _chain(policy: Policy, ifname: str) -> list[str]:
     return chain
 
 
+def _by_name(policy: Policy, path: PathView) -> bool:
+    """May the policy's naming a link, as the primary or by failoverTo, put this path
+    before other links? Not where it is the peer that calls it a spare."""
+    own = next((rule.mode for rule in policy.links if rule.ifname == path.ifname), LinkMode.PRIMARY)
+    return path.mode is LinkMode.PRIMARY or own is LinkMode.SPARE
+
+
 def _succession(policy: Policy, paths: Sequence[PathView], ifname: str) -> list[PathView]:
     """Who follows when the path in use, one of `ifname`'s, fails: where links are
     listed the link's other paths (a link fails with its last one) and its failoverTo
@@ -109,10 +126,11 @@ def _succession(policy: Policy, paths: Sequence[PathView], ifname: str) -> list[
     if policy.primary is not None and policy.link_select_method is SelectMethod.FAILURE:
         first.append(policy.primary)
     first = list(dict.fromkeys(first))
-    named = [path for name in first for path in _by_score(paths) if path.ifname == name]
-    rest = [path for path in paths if path.ifname not in first]
-    normal = _links_in_turn(_by_score([path for path in rest if path.mode is LinkMode.PRIMARY]))
-    spares = _links_in_turn(_by_score([path for path in rest if path.mode is LinkMode.SPARE]))
+    ranked = _by_score(paths)
+    named = [path for name in first for path in ranked if path.ifname == name and _by_name(policy, path)]
+    rest = [path for path in ranked if path not in named]
+    normal = _links_in_turn([path for path in rest if path.mode is LinkMode.PRIMARY])
+    spares = _links_in_turn([path for path in rest if path.mode is LinkMode.SPARE])
     return named + normal + spares
 
 
@@ -120,30 +138,60 @@ def _optimized(active: PathView, paths: Sequence[PathView], memory: Memory) -> P
     normal = [path for path in paths if path.mode is LinkMode.PRIMARY] or list(paths)
     best = _by_score(normal)[0]
     leads = best.index != active.index and best.score > active.score * OPTIMIZE_MARGIN
-    from_spare = active.mode is LinkMode.SPARE and best.mode is LinkMode.PRIMARY
     memory.periods = memory.periods + 1 if leads and memory.challenger == best.index else int(leads)
     memory.challenger = best.index if leads else None
-    if not from_spare and memory.periods < OPTIMIZE_PERIODS:
+    if memory.periods < OPTIMIZE_PERIODS:
         return active
     memory.forget()
     return best
+
+
+def _off_the_spare(
+    policy: Policy, active: PathView, paths: Sequence[PathView], memory: Memory
+) -> PathView | None:
+    """A spare is not used while another can be, whatever the method: who is next then.
+    None where the active path is no spare, nothing else is left, or failoverTo names
+    it for the link that failed and the others are not before it."""
+    normal = [path for path in paths if path.mode is LinkMode.PRIMARY]
+    if active.mode is not LinkMode.SPARE or not normal:
+        return None
+    failed = memory.failed or policy.primary or ""
+    if _succession(policy, paths, failed)[0].ifname == active.ifname and _by_name(policy, active):
+        return None
+    by_quality = policy.link_select_method is SelectMethod.OPTIMIZE
+    return _by_score(normal)[0] if by_quality else _first(policy, normal)
 
 
 def _reselect(policy: Policy, active: PathView, paths: Sequence[PathView], memory: Memory) -> PathView:
     """The active path is fine: does another take its place all the same? The primary
     may, and any non-spare that of a spare."""
     method = policy.link_select_method
+    instead = _off_the_spare(policy, active, paths, memory)
+    if instead is not None:
+        memory.forget()
+        return instead
     if method is SelectMethod.OPTIMIZE:
         return _optimized(active, paths, memory)
     if method is SelectMethod.FAILURE or policy.primary in (None, active.ifname):
         return active
     best = _first(policy, paths)
-    wanted = best.ifname == policy.primary or (
-        active.mode is LinkMode.SPARE and best.mode is LinkMode.PRIMARY
-    )
-    if not wanted or (method is SelectMethod.BETTER and best.score <= active.score):
+    if best.ifname != policy.primary or (method is SelectMethod.BETTER and best.score <= active.score):
         return active
     return best
+
+
+def _stays_by_rotation(policy: Policy, paths: Sequence[PathView], memory: Memory) -> bool:
+    """A path rotated to stays until it fails; where the primary may take over, until
+    that has failed and is back."""
+    if not memory.rotated:
+        return False
+    primary_is_here = any(path.ifname == policy.primary for path in paths)
+    yields = policy.link_select_method in (SelectMethod.ALWAYS, SelectMethod.BETTER)
+    if primary_is_here and memory.primary_was_away and yields:
+        memory.rotated = False
+        return False
+    memory.primary_was_away |= not primary_is_here
+    return True
 
 
 def _first(policy: Policy, paths: Sequence[PathView]) -> PathView:
@@ -171,6 +219,14 @@ def _follower(policy: Policy, paths: Sequence[PathView], last: PathView | None) 
     return _succession(policy, paths, last.ifname)[0]
 
 
+def next_in_turn(paths: Sequence[PathView], active: int) -> PathView | None:
+    """Whom `rotate` moves to: the next non-spare by number, after the last the first; a
+    spare only where there is no other non-spare. None where nothing else is eligible."""
+    others = [path for path in usable(paths) if path.index != active]
+    normal = [path for path in others if path.mode is LinkMode.PRIMARY] or others
+    return min(normal, key=lambda path: (path.index < active, path.index), default=None)
+
+
 def active_backup(
     policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory
 ) -> Assignment:
@@ -180,12 +236,16 @@ def active_backup(
     in_use = _in_use(policy, now, last)
     if in_use is None:
         memory.forget()
+        memory.rotated = False
     if not now:
         return Assignment((), 0)
-    if in_use is not None:
-        chosen = _reselect(policy, in_use, now, memory)
-    else:
+    if in_use is None:
+        memory.failed = last.ifname if last else None
         chosen = _follower(policy, now, last)
+    elif _stays_by_rotation(policy, now, memory):
+        chosen = in_use
+    else:
+        chosen = _reselect(policy, in_use, now, memory)
     others = [path for path in now if path.index != chosen.index]
     order = [chosen, *_succession(policy, others, chosen.ifname)]
     leading = takewhile(lambda path: path.mode is LinkMode.PRIMARY, order)

@@ -12,7 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PathSnapshot:
-    """One path. `address` is the remote one, with port; `state` is health's word."""
+    """One path. `address` is the remote one, with port; `state` is health's word.
+    `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
+    call it a spare; None while it has not said."""
 
     idx: int
     ifname: str
@@ -39,15 +41,21 @@ class PathSnapshot:
     lastOutAge: float | None
     assignedFlowCount: int
     rx: str
+    flaps: int
+    heldMs: float
+    peerSpare: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class BondSnapshot:
-    """One peer. `session`: "up" once any probe of the peer was heard and checked."""
+    """One peer. `session`: "up" once any probe of the peer was heard and checked.
+    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force."""
 
     address: str
     name: str | None
     bondingPolicyStr: str
+    configuredPolicy: str
+    peerPolicy: str | None
     basePolicy: str
     linkSelectMethod: str | None
     failoverInterval: int

@@ -27,7 +27,8 @@ _SETTINGS = {
 }
 
 
-def _policy(policy: Policy) -> Iterator[tuple[str, str]]:
+def unsupported_policy(policy: Policy) -> Iterator[tuple[str, str]]:
+    """(what, what to do instead) of what this version does not do of one policy."""
     if policy.redundant:
         yield f"policy {policy.name}: redundant", "arrives in a later version; leave it out"
     if policy.stripe:
@@ -48,7 +49,7 @@ def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
         yield f"{where}: maxSendKbps and maxRecvKbps", "arrive in a later version; leave them out"
     if peer.encryption is not Encryption.NONE:
         yield f"{where}.encryption", f"{peer.encryption} arrives in a later version; leave it out"
-    yield from _policy(peer.policy)
+    yield from unsupported_policy(peer.policy)
 
 
 def _settings(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from mpbond.snapshot import BondSnapshot, PathSnapshot, Snapshot
 
-_STATE_STYLE = {"up": "green", "waiting": "yellow", "down": "red", "link down": "red"}
+_STATE_STYLE = {"up": "green", "waiting": "yellow", "held": "yellow", "down": "red", "link down": "red"}
 
 
 # What an age is given in once it is 10 s: a link that is down for a day has no ms.
@@ -82,12 +82,19 @@ def bond_list(snapshot: Snapshot) -> RenderableType:
     return table
 
 
+def _policy(bond: BondSnapshot) -> str:
+    if bond.bondingPolicyStr == bond.configuredPolicy:
+        return bond.bondingPolicyStr
+    return f"{bond.bondingPolicyStr} (until the next up; in the file: {bond.configuredPolicy})"
+
+
 def _facts(bond: BondSnapshot) -> RenderableType:
     lines = [
         ("Peer", bond.address + (f" ({bond.name})" if bond.name else "")),
-        ("Bond", bond.bondingPolicyStr),
+        ("Bond", _policy(bond)),
         ("Base Policy", bond.basePolicy),
         ("Link Select Method", bond.linkSelectMethod or "-"),
+        ("Peer's Policy", bond.peerPolicy or "-"),
         ("Links", f"{bond.numAliveLinks}/{bond.numTotalLinks}"),
         ("Session", bond.session),
         ("Failover Interval (ms)", str(bond.failoverInterval)),
@@ -96,7 +103,7 @@ def _facts(bond: BondSnapshot) -> RenderableType:
         ("Failovers", str(bond.failoverEvents)),
     ]
     if bond.packetsPerLink is not None:
-        lines.insert(9, ("Packets Per Link", str(bond.packetsPerLink)))
+        lines.insert(10, ("Packets Per Link", str(bond.packetsPerLink)))
     return Text("\n".join(f"{name:<23}: {value}" for name, value in lines))
 
 
@@ -107,8 +114,19 @@ def _where(bond: BondSnapshot) -> Table:
         state = Text(path.state, style=_STATE_STYLE.get(path.state, ""))
         if path.active:
             state.append(" active", style="bold")
-        table.add_row(str(path.idx), path.ifname, path.localAddress, path.address, path.mode, path.rx, state)
+        mode = _mode(path)
+        table.add_row(str(path.idx), path.ifname, path.localAddress, path.address, mode, path.rx, state)
     return table
+
+
+def _mode(path: PathSnapshot) -> str:
+    """Ours; where only the peer calls the path a spare that is said."""
+    return "spare (peer)" if path.peerSpare and path.mode != "spare" else path.mode
+
+
+def _held(path: PathSnapshot) -> str:
+    seconds = f"{path.heldMs / 1000:.1f} s"
+    return f"path {path.idx} ({path.ifname}): held {seconds} more after {path.flaps} flaps"
 
 
 _HOW = ("idx", "lat", "pdv", "plr", "per", "speed", "rx_age", "tx_age", "eligible", "bonded")
@@ -161,6 +179,7 @@ def bond_show(snapshot: Snapshot, bond: BondSnapshot) -> RenderableType:
     for table in (_where(bond), _how(bond), _carried(bond)):
         parts += [Text(""), table]
     warnings = [_why_no_session(snapshot)] if bond.session == "no session" else []
+    warnings += [_held(path) for path in bond.paths if path.heldMs > 0]
     warnings += snapshot.notes
     if warnings:
         parts += [Text(""), *(Text(warning, style="yellow") for warning in warnings)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mpbond.lab.bonds import Bonds, pair
-from mpbond.lab.netns import Lab
+from mpbond.lab.netns import Lab, wait_for
 from mpbond.lab.topology import Topology, link_address, two_hosts
 
 MakeBonds = Callable[..., Bonds]
@@ -44,8 +44,8 @@ def bonded(bonds_on: Callable[[Topology], Bonds]) -> MakeBonds:
         bonds = bonds_on(two_hosts(links, guarded=guarded))
         ends = [[link_address(link, end, version) for link in range(1, links + 1)] for end in (1, 2)]
         bonds.up(*pair(ends[0], ends[1], policy, **changes))
-        bonds.wait_eligible("a", "b", links)
-        bonds.wait_eligible("b", "a", links)
+        for host, peer in (("a", "b"), ("b", "a")):
+            bonds.wait_eligible(host, peer, links)
         return bonds
 
     return make
@@ -69,3 +69,12 @@ def path_on(bond: dict[str, Any], ifname: str) -> dict[str, Any]:
     """The bond's path over a link."""
     found: dict[str, Any] = next(path for path in bond["paths"] if path["ifname"] == ifname)
     return found
+
+
+def active_link(bonds: Bonds, host: str = "a", peer: str = "b") -> str | None:
+    return next((path["ifname"] for path in bonds.peek(host, peer)["paths"] if path["active"]), None)
+
+
+def wait_active(bonds: Bonds, ifname: str, *hosts: str) -> None:
+    for host, peer in (both for both in (("a", "b"), ("b", "a")) if both[0] in (hosts or ("a", "b"))):
+        wait_for(f"{ifname} active on {host}", lambda h=host, p=peer: active_link(bonds, h, p) == ifname)

@@ -4,42 +4,45 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from mpbond.lab import traffic
 from mpbond.lab.bonds import Bonds, inner_address
 from mpbond.lab.netns import wait_for
-from tests.netns.conftest import MakeBonds, backup, path_on, xor
+from tests.netns.conftest import MakeBonds, active_link, backup, path_on, wait_active, xor
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
 
 TRIES = 20
+LINKS = 5
 # failoverInterval -> packets that a 1 ms stream may lose: the interval, a probe
 # interval, and what a busy machine adds.
 MOST_LOST = {100: 130, 20: 35}
 MOST_LOST_CARRIER = 15
 
 
-def active_link(bonds: Bonds, host: str = "a", peer: str = "b") -> str | None:
-    return next((path["ifname"] for path in bonds.peek(host, peer)["paths"] if path["active"]), None)
+def many(failover_ms: int) -> dict[str, Any]:
+    """Five links without a favourite: each is cut a few times only, or it would be
+    held for flapping for longer and longer."""
+    links = {f"eth{number}": {} for number in range(1, LINKS + 1)}
+    return backup(failover_ms, links=links, linkSelectMethod="failure")
 
 
-def wait_active(bonds: Bonds, ifname: str, *hosts: str) -> None:
-    for host, peer in (pair for pair in (("a", "b"), ("b", "a")) if pair[0] in (hosts or ("a", "b"))):
-        wait_for(f"{ifname} active on {host}", lambda h=host, p=peer: active_link(bonds, h, p) == ifname)
-
-
-def cut_repeatedly(bonds: Bonds, do: Callable[[], int], undo: Callable[[], int]) -> list[int]:
-    """Twenty cuts of eth1 under one stream; packets lost by each, return included."""
+def cut_repeatedly(bonds: Bonds, do: Callable[[str], int], undo: Callable[[str], int]) -> list[int]:
+    """Twenty cuts of the link in use under one stream; packets lost by each."""
     marks: list[int] = []
     with traffic.stream(bonds.lab, "a", "b", inner_address("b")) as stream:
-        wait_active(bonds, "eth1")
+        wait_active(bonds, "eth1", "a")
         for _ in range(TRIES):
-            marks.append(do())
-            wait_active(bonds, "eth2")
-            undo()
-            wait_active(bonds, "eth1")
+            bonds.wait_eligible("a", "b", 2)
+            bonds.wait_eligible("b", "a", 2)
+            link = active_link(bonds)
+            assert link is not None
+            marks.append(do(link))
+            wait_for(f"{link} left", lambda link=link: active_link(bonds) not in (None, link))
+            undo(link)
         report = stream.stop()
     assert report.duplicated == 0
     assert sum(stream.lost_after(marks)) == report.lost, "nothing lost before the first cut"
@@ -50,22 +53,42 @@ def cut_repeatedly(bonds: Bonds, do: Callable[[], int], undo: Callable[[], int])
 @pytest.mark.parametrize("failover_ms", [100, 20])
 def test_silent_cut(bonded: MakeBonds, failover_ms: int, direction: str) -> None:
     """The stream runs a to b: a cut of b to a alone must cost it nothing but be
-    seen all the same. Under `always` the return to the primary loses nothing."""
-    bonds = bonded(backup(failover_ms))
+    seen all the same."""
+    bonds = bonded(many(failover_ms), links=LINKS)
     lab = bonds.lab
-    lost = cut_repeatedly(bonds, lambda: lab.cut("eth1", direction), lambda: lab.restore("eth1", direction))
+    lost = cut_repeatedly(
+        bonds, lambda link: lab.cut(link, direction), lambda link: lab.restore(link, direction)
+    )
     print(f"failoverInterval {failover_ms}, cut {direction}: lost {sorted(lost)}")
     assert max(lost) <= MOST_LOST[failover_ms], lost
     if direction == "b->a":
         assert max(lost) == 0, lost
 
 
+def test_return_to_the_primary_loses_nothing(bonded: MakeBonds) -> None:
+    """Under `always`: both links work in the moment of the return."""
+    bonds = bonded(backup(100))
+    marks: list[int] = []
+    with traffic.stream(bonds.lab, "a", "b", inner_address("b")) as stream:
+        wait_active(bonds, "eth1")
+        for _ in range(4):
+            marks.append(bonds.lab.cut("eth1"))
+            wait_active(bonds, "eth2")
+            marks.append(bonds.lab.restore("eth1"))
+            wait_active(bonds, "eth1")
+        report = stream.stop()
+    lost = stream.lost_after(marks)
+    print(f"primary cut and back: lost {lost[::2]}, {lost[1::2]}")
+    assert lost[1::2] == [0, 0, 0, 0], report
+    assert max(lost) <= MOST_LOST[100], lost
+
+
 def test_link_set_down(bonded: MakeBonds) -> None:
     """`ip link set down` on the sending host: netlink says so at once."""
-    bonds = bonded(backup(500))
+    bonds = bonded(many(500), links=LINKS)
     lab = bonds.lab
     lost = cut_repeatedly(
-        bonds, lambda: lab.link_state("a", "eth1", False), lambda: lab.link_state("a", "eth1", True)
+        bonds, lambda link: lab.link_state("a", link, False), lambda link: lab.link_state("a", link, True)
     )
     print(f"link set down: lost {sorted(lost)}")
     assert max(lost) <= MOST_LOST_CARRIER, lost
@@ -73,10 +96,10 @@ def test_link_set_down(bonded: MakeBonds) -> None:
 
 def test_carrier_loss(bonded: MakeBonds) -> None:
     """The other end of the cable goes: the same."""
-    bonds = bonded(backup(500))
+    bonds = bonded(many(500), links=LINKS)
     lab = bonds.lab
     lost = cut_repeatedly(
-        bonds, lambda: lab.carrier("eth1", "a", False), lambda: lab.carrier("eth1", "a", True)
+        bonds, lambda link: lab.carrier(link, "a", False), lambda link: lab.carrier(link, "a", True)
     )
     print(f"carrier lost: lost {sorted(lost)}")
     assert max(lost) <= MOST_LOST_CARRIER, lost
@@ -101,6 +124,7 @@ def test_stopped_controller_moves_nothing(bonded: MakeBonds, stopped: tuple[str,
     assert report.lost == 0 and report.reordered == 0, report
     assert path_on(bond, "eth2")["txPackets"] == before, "a packet took the other path"
     assert bond["failoverEvents"] == 0
+    assert [path["flaps"] for path in bond["paths"]] == [0, 0], "a stall is no flap"
 
 
 def test_balance_xor_moves_only_the_dead_paths_flows(bonded: MakeBonds) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mpbond.config.model import Policy
+from mpbond.config.model import BasePolicy, Policy, SelectMethod
 from mpbond.controller.bond import BondState
 from mpbond.health import State
 from mpbond.layout import BondSpec, Layout, compute
@@ -90,10 +90,10 @@ def test_the_active_path_is_remembered_while_everything_is_silent() -> None:
 def test_up_delay_is_the_policys() -> None:
     made = state(replace(BACKUP, up_delay_ms=50))
     assert not made.observe(8, True, 10 * MS)
-    assert made.waiting()
+    assert made.health[8].restless
     assert not made.observe(8, True, 59 * MS)
     assert made.observe(8, True, 60 * MS)
-    assert not made.waiting()
+    assert not made.health[8].restless
 
 
 FAILOVERS = [
@@ -171,6 +171,155 @@ def test_another_policy_keeps_health_and_active_path() -> None:
     made.respec(spec(other, *NICS))
     assert made.active == 8
     assert all(health.eligible for health in made.health.values())
+
+
+# ---- flapping ------------------------------------------------------------------------
+
+
+def test_a_held_path_is_let_go_where_nothing_else_is_left() -> None:
+    made = state(replace(BACKUP, failover_interval_ms=100), *NICS[:2])
+    for at in range(1, 4):
+        made.observe(8, True, 10 * at * MS)
+        made.observe(8, False, (10 * at + 5) * MS)
+    made.observe(9, True, 50 * MS)
+    made.observe(8, True, 60 * MS)
+    assert (made.health[8].state, made.relieve(60 * MS)) == (State.HELD, [])
+    made.observe(9, False, 70 * MS)
+    assert made.relieve(70 * MS) == [8]
+    assert made.assign().active == 8
+
+
+def test_up_delay_is_served_also_where_nothing_else_is_left() -> None:
+    made = state(replace(BACKUP, up_delay_ms=100))
+    made.observe(8, True, MS)
+    assert made.relieve(2 * MS) == []
+
+
+def test_hold_begins_with_the_policys_failover_interval() -> None:
+    made = state(replace(BACKUP, failover_interval_ms=700))
+    for alive in (True, False, True, False, True):
+        made.observe(8, alive, MS)
+    assert made.health[8].held_ns(MS) == 700 * MS
+
+
+# ---- the peer's spares -----------------------------------------------------------------
+
+
+def modes(made: BondState) -> list[str]:
+    return [view.mode.value for view in made.views()]
+
+
+LTE = backup(rule("eth0"), rule("eth1"), rule("eth2", "spare"))
+
+
+@pytest.mark.parametrize(
+    ("why", "policy", "heard", "found"),
+    [
+        ("nothing heard", LTE, {}, "primary primary spare"),
+        ("either end's word makes a spare", LTE, {8}, "spare primary spare"),
+        ("both say so", LTE, {10}, "primary primary spare"),
+        ("under balance-xor too", xor(), {8}, "spare primary primary"),
+        ("not all of them: then our own word stands", LTE, {8, 9}, "primary primary spare"),
+        ("nor where the peer calls all spares", xor(), {8, 9, 10}, "primary primary primary"),
+        ("broadcast has none", replace(xor(), base=BasePolicy.BROADCAST), {8}, "primary primary primary"),
+    ],
+)
+def test_modes(why: str, policy: Policy, heard: set[int], found: str) -> None:
+    made = state(policy)
+    made.peer_spares = frozenset(heard)
+    assert modes(made) == found.split()
+    by_peer = {
+        8 + at for at, (mode, own) in enumerate(zip(modes(made), own_modes(made), strict=True)) if mode != own
+    }
+    assert made.spares_by_peer() == by_peer
+
+
+def own_modes(made: BondState) -> list[str]:
+    return [path.mode.value for path in made.spec.paths]
+
+
+@pytest.mark.parametrize("policy", [BACKUP, replace(BACKUP, link_select_method=SelectMethod.FAILURE), xor()])
+def test_what_the_peer_calls_a_spare_is_left(policy: Policy) -> None:
+    made = running(policy)
+    made.peer_spares = frozenset({8})
+    found = made.assign()
+    assert (found.order[0], found.order[-1], found.preferred) == (9, 8, 2)
+    assert found.active in (9, None)
+    assert 8 not in found.shares
+    for index in (9, 10):
+        made.observe(index, False, 2 * MS)
+    found = made.assign()
+    assert found.order == (8,)
+    assert found.active in (8, None)
+
+
+# ---- rotate, and other policies ----------------------------------------------------------
+
+
+def test_rotate_is_assigned_and_stays() -> None:
+    made = running()
+    assert (made.active, made.rotate()) == (8, 9)
+    assert [made.assign(period=period).active for period in (False, True, True)] == [9, 9, 9]
+    assert made.failovers == 0
+    made.observe(9, False, 2 * MS)
+    assert made.failovers == 1
+    assert made.assign().active == 8
+    made.observe(9, True, 3 * MS)
+    assert made.assign().active == 8
+
+
+def test_nothing_to_rotate_to() -> None:
+    made = state()
+    assert made.rotate() is None
+    made.observe(8, True, MS)
+    made.assign()
+    assert made.rotate() is None
+    assert made.assign().active == 8
+
+
+def test_between_periods_a_challengers_lead_does_not_grow() -> None:
+    made = running(backup(method="optimize"))
+    made.scores = {8: 0.5, 9: 0.9, 10: 0.1}
+    made.active = 8
+    for _ in range(5):
+        assert made.assign(period=False).active == 8
+    assert [made.assign().active for _ in range(2)] == [8, 9]
+
+
+def test_another_policy_forgets_what_the_one_before_remembered() -> None:
+    made = running()
+    made.rotate()
+    made.assign()
+    made.respec(spec(replace(BACKUP, name="other"), *NICS))
+    assert made.assign().active == 8
+
+
+def test_a_policy_that_spreads_has_no_active_path() -> None:
+    made = running()
+    made.respec(spec(xor(), *NICS))
+    assert made.active is None
+    assert made.assign().active is None
+    made.adopt({8}, active=8, failovers=0)
+    assert made.active is None
+
+
+def test_paths_on_standby_are_watched_and_not_used() -> None:
+    only = backup(rule("eth0"))
+    peers = peer(ident="bbcdef0123", allowed=("10.7.0.0/16",)), peer(policy=only)
+    both = compute(config(*peers), host(*NICS), block=BLOCK, beside={peers[1].id: BACKUP}).bonds[1]
+    assert [(path.key.ifname, path.standby) for path in both.paths] == [
+        ("eth0", False),
+        ("eth1", True),
+        ("eth2", True),
+    ]
+    made = BondState(both, BLOCK)
+    made.respec(both)
+    for index in (8, 9, 10):
+        made.observe(index, True, MS)
+    assert made.assign().order == (8,)
+    made.observe(8, False, 2 * MS)
+    assert (made.assign().order, made.relieve(2 * MS)) == ((), [])
+    assert made.health[9].eligible
 
 
 # ---- adopting ------------------------------------------------------------------------

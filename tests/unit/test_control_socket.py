@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mpbond.controller.socket import ControlServer, ask
-from mpbond.errors import BondError
+from mpbond.errors import EXIT_FAILED, EXIT_USAGE, BondError, Unsupported, UsageError
 
 MALFORMED = {"error": "a request is one JSON object with a `call`"}
 
@@ -30,7 +30,17 @@ def look_up(_: dict[str, Any]) -> object:
     return {}["paths"]  # type: ignore[misc]
 
 
+def no_such(_: dict[str, Any]) -> object:
+    raise UsageError("no such peer")
+
+
+def cannot(_: dict[str, Any]) -> object:
+    raise Unsupported("stripe", "arrives later")
+
+
 HANDLERS = {
+    "no such": no_such,
+    "cannot": cannot,
     "echo": lambda request: request,
     "nothing": lambda _: None,
     "refuse": refuse,
@@ -101,6 +111,16 @@ def test_what_goes_wrong_in_there_is_said_out_here(path: Path, call: str, messag
         ask(path, call)
     assert str(caught.value) == message
     assert ask(path, "echo")["call"] == "echo"
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [("refuse", EXIT_FAILED), ("stumble", EXIT_FAILED), ("no such", EXIT_USAGE), ("cannot", EXIT_USAGE)],
+)
+def test_the_exit_code_is_the_one_of_in_there(path: Path, call: str, code: int) -> None:
+    with pytest.raises(BondError) as caught:
+        ask(path, call)
+    assert caught.value.exit_code == code
 
 
 def test_an_answer_that_is_no_json_is_an_error_too(path: Path) -> None:

@@ -109,7 +109,7 @@ def test_command_exists(where: str, line: str) -> None:
     assert refused(words) == "", f"{where}: {line}"
 
 
-@pytest.mark.parametrize("line", ["mpbond frobnicate", "mpbond up --now x.yaml", "mpbond bond rotate x"])
+@pytest.mark.parametrize("line", ["mpbond frobnicate", "mpbond up --now x.yaml", "mpbond bond spin x"])
 def test_a_command_that_does_not_exist_is_noticed(line: str) -> None:
     assert refused(shlex.split(line)[1:]) != ""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from mpbond.config.model import Config, LinkMode, Peer, RxMode
+from mpbond.config.model import Config, LinkMode, Peer, Policy, RxMode
 from mpbond.layout import Layout, Placement, block_size, compute
 from tests.unit.host import (
     REMOTE,
@@ -247,3 +247,50 @@ def test_block_size_leaves_room_to_double(endpoints: int, block: int) -> None:
 
 def test_block_size_without_peers() -> None:
     assert block_size(config(), host(ETH0)) == 8
+
+
+# ---- a policy beside the one in force -------------------------------------------------
+
+
+def beside(policy: Policy, *, before: Layout | None = None) -> Layout:
+    """PLAIN's layout on eth0 and eth1 alone, with another policy's paths kept as well."""
+    only = replace(PLAIN, policy=xor(rule("eth0"), rule("eth1")))
+    here = placed(before) if before else None
+    return compute(
+        config(only), host(*numbered(ETH0, ETH1, ETH2)), block=8, placed=here, beside={PLAIN.id: policy}
+    )
+
+
+def test_what_only_the_policy_beside_wants_stands_by_as_a_spare() -> None:
+    found = {
+        path.key.ifname: path for path in beside(xor(rule("eth2"), rule("eth1", "spare"))).bonds[0].paths
+    }
+    assert {name: (path.standby, path.mode) for name, path in found.items()} == {
+        "eth0": (False, LinkMode.PRIMARY),
+        "eth1": (False, LinkMode.PRIMARY),
+        "eth2": (True, LinkMode.SPARE),
+    }
+
+
+def test_paths_keep_their_numbers_through_a_change_of_policy() -> None:
+    """Before, beside, in force, alone: nobody takes another's number while both are there."""
+    first = compute(
+        config(replace(PLAIN, policy=xor(rule("eth0")))), host(*numbered(ETH0, ETH1, ETH2)), block=8
+    )
+    during = beside(xor(rule("eth2")), before=first)
+    assert numbers(during) == {"eth0": 0, "eth1": 1, "eth2": 2}
+    after = compute(
+        config(replace(PLAIN, policy=xor(rule("eth2")))),
+        host(*numbered(ETH0, ETH1, ETH2)),
+        block=8,
+        placed=placed(during),
+    )
+    assert numbers(after) == {"eth2": 2}
+
+
+def test_a_policy_beside_of_another_peer_changes_nothing() -> None:
+    wanted = config(replace(PLAIN, policy=xor(rule("eth0"))))
+    inventory = host(*numbered(ETH0, ETH1))
+    assert compute(wanted, inventory, block=8, beside={"bbcdef0123": xor()}) == compute(
+        wanted, inventory, block=8
+    )

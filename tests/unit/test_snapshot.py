@@ -13,10 +13,12 @@ PATH = PathSnapshot(
     latencyVariance=0.5, packetLossRatio=None, packetErrorRatio=None, capacity=1000,
     relativeQuality=0.9, allocation=1.0, txPackets=1, txBytes=2, rxPackets=3, rxBytes=4,
     lastInAge=0.1, lastOutAge=0.2, assignedFlowCount=5, rx="tc",
+    flaps=2, heldMs=1500.5, peerSpare=False,
 )  # fmt: skip
 SILENT = replace(PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None)
 BOND = BondSnapshot(
-    address="abcdef0123", name="berlin", bondingPolicyStr="rapid", basePolicy="active-backup",
+    address="abcdef0123", name="berlin", bondingPolicyStr="rapid", configuredPolicy="office",
+    peerPolicy="balance-xor", basePolicy="active-backup",
     linkSelectMethod="always", failoverInterval=1000, upDelay=0, downDelay=0, packetsPerLink=None,
     numAliveLinks=1, numTotalLinks=2, failoverEvents=7, activePath=0, session="up", paths=(PATH, SILENT),
 )  # fmt: skip

@@ -42,6 +42,9 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         lastOutAge=1.1,
         assignedFlowCount=3,
         rx="tc",
+        flaps=0,
+        heldMs=0.0,
+        peerSpare=None,
     )
     return replace(plain, **changes)
 
@@ -74,6 +77,8 @@ def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
         address="00000000bb",
         name="berlin",
         bondingPolicyStr="office",
+        configuredPolicy="office",
+        peerPolicy=None,
         basePolicy="balance-xor",
         linkSelectMethod=None,
         failoverInterval=100,
@@ -122,6 +127,7 @@ Peer                   : 00000000bb (berlin)
 Bond                   : office
 Base Policy            : balance-xor
 Link Select Method     : -
+Peer's Policy          : -
 Links                  : 2/2
 Session                : up
 Failover Interval (ms) : 100
@@ -165,8 +171,8 @@ def test_nothing_is_cut_at_80_columns() -> None:
         assert word in words, word
     for value in ("enp0s31f6abcdef", "12346", "999.94", "0.1234", "1000000", "10000.0T", "123456", "never"):
         assert value in words, value
-    start = lines[11].index("local"), lines[11].index("path")
-    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[13:18])
+    start = lines[12].index("local"), lines[12].index("path")
+    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[14:19])
 
 
 def test_wide_terminals_get_one_line_a_path() -> None:
@@ -239,5 +245,43 @@ def test_counts(value: int, shown: str) -> None:
 )
 def test_ages(age_ms: float | None, shown: str) -> None:
     found = bond(path(1, lastInAge=age_ms))
-    row = text(view.bond_show(snapshot(found), found)).splitlines()[17]
+    row = text(view.bond_show(snapshot(found), found)).splitlines()[18]
     assert row.split()[6] == shown
+
+
+# ---- flapping, the peer's word, policies that were set -----------------------------------
+
+
+def shown_of(*paths: PathSnapshot, **changes: Any) -> list[str]:
+    found = bond(*paths, **changes)
+    return text(view.bond_show(snapshot(found), found)).splitlines()
+
+
+def test_a_held_path_says_for_how_long_and_why() -> None:
+    held = path(2, state="held", eligible=False, active=False, flaps=4, heldMs=3149.0)
+    lines = shown_of(path(1, flaps=1), held)
+    assert lines[-1] == "path 2 (eth2): held 3.1 s more after 4 flaps"
+    assert lines[-2] == "", "only the one that is held"
+
+
+@pytest.mark.parametrize(
+    ("mode", "by_peer", "shown"),
+    [
+        ("primary", None, "primary"),
+        ("primary", False, "primary"),
+        ("primary", True, "spare (peer)"),
+        ("spare", True, "spare"),
+        ("spare", False, "spare"),
+    ],
+)
+def test_mode_is_either_ends_word(mode: str, by_peer: bool | None, shown: str) -> None:
+    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer))[14]
+
+
+def test_the_peers_policy() -> None:
+    assert "Peer's Policy          : balance-xor" in shown_of(path(1), peerPolicy="balance-xor")
+
+
+def test_a_policy_that_was_set_is_told_from_the_files() -> None:
+    lines = shown_of(path(1), bondingPolicyStr="balance-xor")
+    assert lines[1] == "Bond                   : balance-xor (until the next up; in the file: office)"

@@ -1,4 +1,4 @@
-"""`mpbond bond`: what the running bonds do. Reads snapshots only."""
+"""`mpbond bond`: what the running bonds do, and the two things that can be asked of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import typer
 from typer.core import TyperGroup
 
 from mpbond import view
-from mpbond.cli.options import InterfaceOption, JsonOption, RunDirOption, find_bond, out, read_snapshot
+from mpbond.cli.options import (
+    InterfaceOption,
+    JsonOption,
+    RunDirOption,
+    ask_controller,
+    find_bond,
+    out,
+    read_snapshot,
+    say,
+)
 
 
 class PeerFirst(TyperGroup):
@@ -25,7 +34,7 @@ class PeerFirst(TyperGroup):
         return parsed
 
 
-app = typer.Typer(cls=PeerFirst, no_args_is_help=True, help="List and show the running bonds.")
+app = typer.Typer(cls=PeerFirst, no_args_is_help=True, help="List, show and steer the running bonds.")
 
 PeerArgument = Annotated[str, typer.Argument(metavar="PEER", help="Id or name of a peer.")]
 
@@ -63,3 +72,52 @@ def show(
         typer.echo(json.dumps(data, indent=2))
     else:
         out.print(view.bond_show(snapshot, bond))
+
+
+@app.command()
+def rotate(
+    peer: PeerArgument,
+    as_json: JsonOption = False,
+    interface: InterfaceOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Move an active-backup bond to its next path, without losing a packet.
+
+    The next one by number that is no spare, after the last the first. It stays until it
+    fails; under linkSelectMethod always or better also only until the primary has failed
+    and is back.
+
+    Examples: mpbond bond rotate office; mpbond bond 77dcbe7120 rotate
+    """
+    done = ask_controller(run_dir, interface, "rotate", peer=peer)
+    if as_json:
+        typer.echo(json.dumps(done, indent=2))
+    else:
+        say(f"active link rotated from {_place(done['from'])} to {_place(done['to'])}")
+
+
+def _place(path: dict[str, Any]) -> str:
+    """As ZeroTier has it: interface, address and port between slashes."""
+    return f"{path['ifname']}/{path['address']}/{path['port']}"
+
+
+@app.command("set")
+def set_policy(
+    peer: PeerArgument,
+    policy: Annotated[str, typer.Argument(metavar="POLICY", help="Of the file, or a standard one.")],
+    as_json: JsonOption = False,
+    interface: InterfaceOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Put the bond to one peer under another policy, without losing a packet.
+
+    A standard policy or one of the file that the bond was brought up with. It holds until
+    the next `mpbond up`, where the file counts again; the file is not changed.
+
+    Examples: mpbond bond set office balance-xor; mpbond bond 77dcbe7120 set active-backup
+    """
+    done = ask_controller(run_dir, interface, "set-policy", peer=peer, policy=policy)
+    if as_json:
+        typer.echo(json.dumps(done, indent=2))
+    else:
+        say(f"{done['peer']} is under {done['to']} now (was {done['from']}); the next `up` goes by its file")

@@ -52,11 +52,18 @@ def choose_interface(run_dir: RunDir, wanted: str | None) -> str:
     raise UsageError(f"several bonds are up ({', '.join(running)}): say which with --interface")
 
 
-def read_snapshot(run_dir_option: str | None, interface: str | None) -> Snapshot:
+def ask_controller(
+    run_dir_option: str | None, interface: str | None, call: str, **arguments: str
+) -> dict[str, Any]:
+    """One question to the controller meant by the options."""
     run_dir = from_option(run_dir_option)
     name = choose_interface(run_dir, interface)
-    answer: dict[str, Any] = ask(run_dir.socket(name), "snapshot")
-    return from_json(answer)
+    answer: dict[str, Any] = ask(run_dir.socket(name), call, **arguments)
+    return answer
+
+
+def read_snapshot(run_dir_option: str | None, interface: str | None) -> Snapshot:
+    return from_json(ask_controller(run_dir_option, interface, "snapshot"))
 
 
 def find_bond(snapshot: Snapshot, peer: str) -> BondSnapshot:

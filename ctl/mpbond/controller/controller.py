@@ -15,12 +15,14 @@ import numpy as np
 from pyroute2 import IPRoute
 
 from mpbond import abi, layout, plan
-from mpbond.config.model import Config
+from mpbond.config.model import Config, Policy
 from mpbond.controller import adopt, reading
 from mpbond.controller.apply import Applier
 from mpbond.controller.bond import BondState
 from mpbond.controller.prober import Prober
+from mpbond.errors import UsageError
 from mpbond.health import State
+from mpbond.inventory import Inventory
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
 from mpbond.layout import Layout, Placement
@@ -31,9 +33,14 @@ from mpbond.weights import fill_slots
 
 Say = Callable[[str], None]
 
+# Set where the peer calls a path a spare and we do not; its own flag, as what we say
+# to the peer is about our word alone.
+_PEER_SPARE = getattr(abi.PathFlag, "PEER_SPARE", None)
+
 
 class Controller:
-    """Owns one bond interface. `installed` is what the kernel has already."""
+    """Owns one bond interface. `installed` is what the kernel has already. `beside`:
+    by peer, a policy that comes or goes, whose paths are kept as well."""
 
     def __init__(
         self,
@@ -54,8 +61,12 @@ class Controller:
         self._applier = Applier(ipr, plane, config.interface.name, config.node.port, sessions)
         self._prober = Prober(plane)
         self._bonds: dict[int, BondState] = {}
+        self.beside: dict[str, Policy] = {}
+        self._configured = {peer.id: peer.policy.name for peer in config.peers}
         self._paths = np.zeros(0, np.int64)
         self._alive = np.zeros(0, bool)
+        self._restless = np.zeros(0, bool)
+        self._peer_spares = np.zeros(0, bool)
         self.adopted = installed is not None
         if installed is not None:
             self._applier.xdp |= adopt.xdp_links(plane, ipr, installed, read_inventory(ipr))
@@ -67,17 +78,43 @@ class Controller:
         """Reads the host, and changes whatever its bonds want changed."""
         inventory = read_inventory(self._ipr)
         with self.lock:
-            placed = (
-                {bond.peer.id: Placement(bond.index, bond.paths) for bond in self.layout.bonds}
-                if (self.layout)
-                else {}
-            )
-            after = layout.compute(self.config, inventory, block=self.plane.block, placed=placed)
+            after = self.computed(self.config, inventory=inventory)
             steps = plan.plan(after, self.layout)
             self._applier.run(steps, inventory, self.say)
             self.layout = after
             self._follow(after)
             self._evaluate(now_ns, everything=bool(steps))
+
+    def computed(self, config: Config, *, inventory: Inventory | None = None) -> Layout:
+        """What `config`, and what is kept beside it, come to on this host."""
+        inventory = inventory or read_inventory(self._ipr)
+        bonds = self.layout.bonds if self.layout else ()
+        placed = {bond.peer.id: Placement(bond.index, bond.paths) for bond in bonds}
+        return layout.compute(config, inventory, block=self.plane.block, placed=placed, beside=self.beside)
+
+    def switch(self, config: Config, now_ns: int) -> None:
+        """To a configuration with the same paths: who carries what is written first, for
+        either policy can go by it, then the policy. On an error all is as before."""
+        before, old = self.layout, self.config
+        inventory = read_inventory(self._ipr)
+        after = self.computed(config, inventory=inventory)
+        try:
+            self.config = config
+            self._take(after, now_ns)
+            self._applier.run(plan.plan(after, before), inventory, self.say)
+        except BaseException:
+            self.config = old
+            if before is not None:
+                self._applier.run(plan.plan(before, after), inventory, self.say)
+                self._take(before, now_ns)
+            raise
+
+    def _take(self, after: Layout, now_ns: int) -> None:
+        self.layout = after
+        self._follow(after)
+        for state in self._bonds.values():
+            self._measure(state)
+        self._evaluate(now_ns, everything=True)
 
     def _follow(self, after: Layout) -> None:
         """Bond states, prober and arrays for the new layout."""
@@ -92,6 +129,8 @@ class Controller:
         self._bonds = states
         self._paths = np.array(sorted(index for state in states.values() for index in state.health), np.int64)
         self._alive = np.zeros(len(self._paths), bool)
+        self._peer_spares = np.zeros(len(self._paths), bool)
+        self._restless = np.ones(len(self._paths), bool)  # so that all are looked at once
         self._prober.set_paths(
             [int(index) for index in self._paths],
             {index: state.spec.policy.failover_interval_ms for index, state in states.items()},
@@ -126,6 +165,11 @@ class Controller:
             self._prober.tick(now_ns)
             self._evaluate(now_ns)
 
+    def probe_at_once(self, bond: int) -> None:
+        """The peer is to hear at once what has changed here."""
+        with self.lock:
+            self._prober.probe_at_once(bond)
+
     def next_due_ns(self, otherwise_ns: int) -> int:
         with self.lock:
             return self._prober.next_due_ns(otherwise_ns)
@@ -135,7 +179,7 @@ class Controller:
         with self.lock:
             for state in self._bonds.values():
                 self._measure(state)
-                self._assign(state, period=True)
+                self.assign(state, period=True)
 
     def _measure(self, state: BondState) -> None:
         rtt_max_ms = 0.0
@@ -151,26 +195,55 @@ class Controller:
     def _evaluate(self, now_ns: int, *, everything: bool = False) -> None:
         """Health from proofs. Costs a few array operations while nothing changes."""
         alive = reading.alive_mask(self.plane, self._paths)
-        waiting = any(state.waiting() for state in self._bonds.values())
-        if not everything and not waiting and np.array_equal(alive, self._alive):
+        spares = reading.peer_spare_mask(self.plane, self._paths)
+        look = (alive != self._alive) | (spares != self._peer_spares) | self._restless | everything
+        if not everything and not look.any():
             return
-        self._alive = alive
-        touched: set[int] = set()
-        for index, is_alive in zip(self._paths.tolist(), alive.tolist(), strict=True):
-            state = self._bonds[index // self.plane.block]
-            if state.observe(index, is_alive, now_ns):
-                touched.add(state.spec.index)
-                self._say_health(state, index)
-            self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
+        self._alive, self._peer_spares = alive, spares
+        indices = [int(index) for index in self._paths[look]]
+        bonds = {index // self.plane.block for index in indices}
+        changed = [
+            index
+            for index, is_alive in zip(indices, alive[look].tolist(), strict=True)
+            if self._state_at(index).observe(index, is_alive, now_ns)
+        ]
+        for bond in bonds:
+            changed += self._bonds[bond].relieve(now_ns)
+        for index in changed:
+            self._say_health(self._state_at(index), index)
+        touched = {index // self.plane.block for index in changed} | self._hear_spares(bonds)
+        self._write_flags(indices)
+        self._restless[look] = [self._state_at(index).health[index].restless for index in indices]
         for bond in self._bonds if everything else touched:
-            self._assign(self._bonds[bond])
+            self.assign(self._bonds[bond])
+
+    def _state_at(self, index: int) -> BondState:
+        return self._bonds[index // self.plane.block]
+
+    def _hear_spares(self, bonds: set[int]) -> set[int]:
+        """Tells the bonds what their peers call spares; which of them did not know."""
+        news: set[int] = set()
+        for bond in bonds:
+            mine = self._peer_spares & (self._paths // self.plane.block == bond)
+            heard = frozenset(int(index) for index in self._paths[mine])
+            if heard != self._bonds[bond].peer_spares:
+                self._bonds[bond].peer_spares = heard
+                news.add(bond)
+        return news
+
+    def _write_flags(self, indices: list[int]) -> None:
+        for index in indices:
+            state = self._state_at(index)
+            self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
+            if _PEER_SPARE is not None:
+                self.plane.set_path_flag(index, _PEER_SPARE, index in state.spares_by_peer())
 
     def _say_health(self, state: BondState, index: int) -> None:
         path = next(path for path in state.spec.paths if state.index_of(path) == index)
         word = "up" if state.health[index].eligible else "down"
         self.say(f"{state.spec.peer.id}: path {path.number} ({path.key.ifname} -> {path.key.remote}) {word}")
 
-    def _assign(self, state: BondState, *, period: bool = False) -> None:
+    def assign(self, state: BondState, *, period: bool = False) -> None:
         """Writes what the policy says, where it says something new."""
         before, before_active = state.assignment, state.active
         after = state.assign(period=period)
@@ -186,6 +259,16 @@ class Controller:
         if state.active != before_active and state.active is not None:
             self.say(f"{state.spec.peer.id}: path {state.active % self.plane.block} is active")
 
+    # ---- what is asked ------------------------------------------------------------
+
+    def state_of(self, peer: str) -> BondState:
+        """By the peer's id, else by its name."""
+        for state in self._bonds.values():
+            if peer in (state.spec.peer.id, state.spec.peer.name):
+                return state
+        known = ", ".join(state.spec.peer.name or state.spec.peer.id for state in self._bonds.values())
+        raise UsageError(f"no peer {peer!r} here; known: {known or 'none'}")
+
     # ---- readings -----------------------------------------------------------------
 
     def snapshot(self, now_ns: int) -> Snapshot:
@@ -194,7 +277,14 @@ class Controller:
                 self._started_ns = now_ns
             flows = self.plane.flow_counts(reading.FLOW_SEEN_S, now_ns)
             bonds = tuple(
-                reading.bond_snapshot(self.plane, state, flows, self._applier.xdp, now_ns)
+                reading.bond_snapshot(
+                    self.plane,
+                    state,
+                    flows,
+                    self._applier.xdp,
+                    now_ns,
+                    configured=self._configured[state.spec.peer.id],
+                )
                 for state in self._bonds.values()
             )
             return Snapshot(

@@ -22,6 +22,7 @@ from mpbond import layout, sessions
 from mpbond.config.model import Config
 from mpbond.controller import adopt
 from mpbond.controller.controller import Controller
+from mpbond.controller.requests import Requests
 from mpbond.controller.socket import ControlServer
 from mpbond.errors import BondError
 from mpbond.kernel import headers, registry
@@ -32,6 +33,10 @@ from mpbond.rundir import Lock, RunDir
 from mpbond.supported import refuse_unsupported
 
 SLOW_TICK_NS = 500_000_000
+# How long a new policy's paths may take to come up: less than a caller waits for its
+# answer. While all of them are new, nobody else gets one.
+_CHANGE_TIMEOUT_S = 8.0
+_CHANGE_POLL_S = 0.005
 # Python hands the interpreter over after 5 ms by default: as long as a whole
 # probe interval may be.
 _SWITCH_INTERVAL_S = 0.0005
@@ -136,14 +141,15 @@ class Daemon:
                     registry.remove(ipr, name)
                 raise
             watch = Watch()
-            server = ControlServer(self._run_dir.socket(name), self._handlers(controller))
+            requests = Requests(controller)
+            server = ControlServer(self._run_dir.socket(name), self._handlers(controller, requests))
             watcher = threading.Thread(
                 target=self._watch, args=(watch, controller), name="netlink", daemon=True
             )
             watcher.start()
             self._quicken()
             ready()
-            self._loop(controller)
+            self._loop(controller, requests)
             watch.stop()
             watcher.join()
             watch.close()
@@ -158,17 +164,43 @@ class Daemon:
         """From any thread or a signal handler."""
         self._keep = keep
         self._stopping.set()
-        os.eventfd_write(self._wake, 1)
+        self._wake_loop()
 
-    def _handlers(self, controller: Controller) -> dict[str, Callable[[dict[str, object]], object]]:
+    def _handlers(
+        self, controller: Controller, requests: Requests
+    ) -> dict[str, Callable[[dict[str, object]], object]]:
         def down(_: dict[str, object]) -> str:
             self.stop()
             return "stopping"
 
         return {
             "snapshot": lambda _: controller.snapshot(time.monotonic_ns()).as_json(),
+            "rotate": lambda request: requests.rotate(str(request["peer"])),
+            "set-policy": lambda request: self._set_policy(
+                requests, str(request["peer"]), str(request["policy"])
+            ),
             "down": down,
         }
+
+    def _set_policy(self, requests: Requests, peer: str, name: str) -> dict[str, object]:
+        """Waits until a path of the new policy works; else all stays as it was."""
+        change = requests.begin(peer, name, time.monotonic_ns())
+        deadline = time.monotonic() + _CHANGE_TIMEOUT_S
+        self._wake_loop()
+        while not requests.finish(change, time.monotonic_ns()):
+            if time.monotonic() > deadline or self._stopping.is_set():
+                requests.abandon(change, time.monotonic_ns())
+                raise BondError(
+                    f"policy {name} is not in force: none of its paths came up within "
+                    f"{_CHANGE_TIMEOUT_S:.0f} s; {change.before.name} goes on"
+                )
+            time.sleep(_CHANGE_POLL_S)
+        self._wake_loop()
+        return {"peer": change.peer_id, "from": change.before.name, "to": change.after.name}
+
+    def _wake_loop(self) -> None:
+        """What is due may be due sooner now."""
+        os.eventfd_write(self._wake, 1)
 
     def _quicken(self) -> None:
         """A probe that is late is a failover that is late."""
@@ -179,13 +211,14 @@ class Daemon:
         gc.freeze()
         hurry()
 
-    def _loop(self, controller: Controller) -> None:
+    def _loop(self, controller: Controller, requests: Requests) -> None:
         slow_due_ns = time.monotonic_ns() + SLOW_TICK_NS
         while not self._stopping.is_set():
             now_ns = time.monotonic_ns()
             controller.tick(now_ns)
             if now_ns >= slow_due_ns:
                 controller.slow_tick(now_ns)
+                requests.tick(now_ns)
                 slow_due_ns = now_ns + SLOW_TICK_NS
             wait_s = (controller.next_due_ns(slow_due_ns) - time.monotonic_ns()) / 1e9
             if wait_s > 0 and select.select([self._wake], [], [], wait_s)[0]:

@@ -46,12 +46,21 @@ class Prober:
         self.late_ns = 0
 
     def set_paths(self, paths: Sequence[int], failover_ms: dict[int, int]) -> None:
-        """`paths`: indices of all paths; `failover_ms` by bond index."""
+        """`paths`: indices of all paths; `failover_ms` by bond index. A bond with a new
+        path or another interval is probed at once, not when the old one is over."""
+        before = {int(path) for path in self._paths}
+        fresh = {path // self._plane.block for path in paths if path not in before}
         self._paths = np.array(sorted(paths), np.int64)
         self._path_bond = self._paths // self._plane.block
         self._bonds = np.array(sorted(failover_ms), np.int64)
         for bond, value in failover_ms.items():
+            if bond in fresh or self._interval_ns[bond] != interval_ns(value):
+                self._due_ns[bond] = 0
             self._interval_ns[bond] = interval_ns(value)
+
+    def probe_at_once(self, bond: int) -> None:
+        """The peer is to hear what has changed here."""
+        self._due_ns[bond] = 0
 
     def next_due_ns(self, otherwise_ns: int) -> int:
         """When the next probe is due, on CLOCK_MONOTONIC."""

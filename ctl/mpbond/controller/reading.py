@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mpbond import abi
 from mpbond.config.model import BasePolicy
-from mpbond.controller.bond import BondState
+from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
 from mpbond.quality import Measurement, measure_rtt
 from mpbond.snapshot import BondSnapshot, PathSnapshot
 
+Array = np.ndarray[Any, Any]
+
 # A flow that sent nothing for this long is not counted as assigned.
 FLOW_SEEN_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMarks:
+    """What the peer says of a path: the code of the policy it sends by, and whether
+    the path is a spare to it."""
+
+    policy_code: int
+    spare: bool
+
+    @property
+    def policy(self) -> str:
+        """By its name; a code that this version does not know is shown as it is."""
+        known = {code.value: code.name.lower().replace("_", "-") for code in abi.PolicyCode}
+        return known.get(self.policy_code, f"policy {self.policy_code}")
+
+
+def decode_marks(word: int) -> PeerMarks | None:
+    """None where the peer has not said anything: silent yet, or an older version."""
+    if not word & abi.PeerMark.VALID:
+        return None
+    return PeerMarks(word & abi.MARK_POLICY, bool(word & abi.PeerMark.SPARE))
+
+
+def peer_marks(plane: Dataplane, index: int) -> PeerMarks | None:
+    """What the peer says of one path."""
+    return decode_marks(int(plane.paths_live["peer_marks"][index]))
+
+
+def peer_spare_mask(plane: Dataplane, paths: Array) -> Array:
+    """Which of these paths the peer calls spares."""
+    wanted = int(abi.PeerMark.VALID | abi.PeerMark.SPARE)
+    spare: Array = plane.paths_live["peer_marks"][paths] & wanted == wanted
+    return spare
 
 
 def measurement(plane: Dataplane, index: int) -> Measurement:
@@ -44,6 +81,7 @@ def path_snapshot(
     alive = health.state is not State.DOWN
     measured = measurement(plane, index) if alive else Measurement()
     score = state.scores.get(index)
+    marks = peer_marks(plane, index)
     last_in_ns = max(int(stats["last_rx_ns"].max()), int(live["last_in_ns"]))
     last_out_ns = max(int(stats["last_tx_ns"].max()), int(live["last_out_ns"]))
     active = (
@@ -75,6 +113,9 @@ def path_snapshot(
         lastOutAge=_age_ms(last_out_ns, now_ns),
         assignedFlowCount=flows.get(index, 0),
         rx="xdp" if path.key.ifname in xdp else "tc",
+        flaps=health.flaps(now_ns),
+        heldMs=round(health.held_ns(now_ns) / 1e6, 1),
+        peerSpare=marks.spare if marks else None,
     )
 
 
@@ -89,17 +130,36 @@ def _allocation(state: BondState, index: int) -> float:
     return round(state.assignment.shares.get(index, 0.0) / total, 4) if total else 0.0
 
 
+def _peer_policy(plane: Dataplane, state: BondState) -> str | None:
+    """By the path on which the peer was heard last."""
+    last_in_ns = plane.paths_live["last_in_ns"]
+    for index in sorted(state.health, key=lambda index: int(last_in_ns[index]), reverse=True):
+        marks = peer_marks(plane, index)
+        if marks is not None:
+            return marks.policy
+    return None
+
+
 def bond_snapshot(
-    plane: Dataplane, state: BondState, flows: dict[int, int], xdp: set[str], now_ns: int
+    plane: Dataplane,
+    state: BondState,
+    flows: dict[int, int],
+    xdp: set[str],
+    now_ns: int,
+    *,
+    configured: str,
 ) -> BondSnapshot:
+    """`configured`: the name of the policy that the file gives the peer."""
     spec, policy = state.spec, state.spec.policy
     paths = tuple(path_snapshot(plane, state, path, flows, xdp, now_ns) for path in spec.paths)
-    active_backup = policy.base in (BasePolicy.ACTIVE_BACKUP, BasePolicy.NONE)
+    active_backup = policy.base in ONE_PATH
     first = next((path.idx for path in paths if path.active), None)
     return BondSnapshot(
         address=spec.peer.id,
         name=spec.peer.name,
         bondingPolicyStr=policy.name,
+        configuredPolicy=configured,
+        peerPolicy=_peer_policy(plane, state),
         basePolicy=policy.base.value,
         linkSelectMethod=policy.link_select_method.value if active_backup else None,
         failoverInterval=policy.failover_interval_ms,
@@ -126,7 +186,7 @@ def _session(plane: Dataplane, state: BondState, now_ns: int) -> str:
     return "up" if now_ns - newest <= patience_ns else "silent"
 
 
-def alive_mask(plane: Dataplane, paths: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def alive_mask(plane: Dataplane, paths: Array) -> Array:
     """Which of these path indices have fresh proof and a link that is up: the
     kernel's own rule (bpf/select.h), for many paths at once. A bond whose every
     path is silent has none alive. One probe of ours must have been answered since
@@ -140,5 +200,5 @@ def alive_mask(plane: Dataplane, paths: np.ndarray[Any, Any]) -> np.ndarray[Any,
     up = (plane.paths["flags"][paths] & int(abi.PathFlag.LINK_UP)) != 0
     silence = live["clock_ns"][bond].astype(np.int64) - freshest
     up &= plane.paths_live["answer_at_ns"][paths] > 0
-    alive: np.ndarray[Any, Any] = up & (proof > 0) & (freshest - proof <= failover) & (silence <= failover)
+    alive: Array = up & (proof > 0) & (freshest - proof <= failover) & (silence <= failover)
     return alive

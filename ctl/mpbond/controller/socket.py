@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mpbond.errors import BondError
+from mpbond.errors import EXIT_USAGE, BondError, UsageError
 
 _MAX_REQUEST = 1 << 16
 _TIMEOUT_S = 10.0
@@ -65,7 +65,7 @@ class ControlServer:
         try:
             return _line({"result": handler(request)})
         except BondError as error:
-            return _line({"error": str(error)})
+            return _line({"error": str(error), "exit_code": error.exit_code})
         except Exception as error:  # a mistake of ours: the log has it whole, the thread lives on
             traceback.print_exc()
             return _line({"error": f"{call}: {type(error).__name__}: {error}"})
@@ -92,7 +92,8 @@ def _read_line(connection: socket.socket) -> bytes:
 
 
 def ask(path: Path, call: str, **arguments: Any) -> Any:
-    """One question to a running controller. Raises BondError with its answer."""
+    """One question to a running controller. Raises BondError with its answer, as a
+    UsageError where it was one in there: the exit code is the same."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_S)
         try:
@@ -111,7 +112,7 @@ def ask(path: Path, call: str, **arguments: Any) -> Any:
     try:
         answer = json.loads(line)
         if "error" in answer:
-            raise BondError(answer["error"])
+            raise (UsageError if answer.get("exit_code") == EXIT_USAGE else BondError)(answer["error"])
         return answer["result"]
     except (ValueError, TypeError, KeyError) as error:
         raise BondError(f"the controller on {path} answers nonsense: {line[:80]!r}") from error

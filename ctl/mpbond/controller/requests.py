@@ -1,0 +1,181 @@
+"""What a user asks of a running controller: another path, another policy.
+
+Called from the control socket's thread, and `tick` from the loop's; reads no clock.
+A change of policy goes in steps, as no packet may be lost by it: the new policy's
+paths are made beside those there are, and probed; once one of them works, who
+carries what is written, then the policy; what only the old policy wanted is told to
+the peer as spares, and removed when it had time to leave them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mpbond.config.model import BasePolicy, Config, Policy
+from mpbond.config.policy import standard
+from mpbond.controller.bond import ONE_PATH, BondState
+from mpbond.controller.controller import Controller
+from mpbond.controller.prober import interval_ns
+from mpbond.errors import BondError, UsageError
+from mpbond.layout import PathKey
+from mpbond.supported import unsupported_policy
+
+# How long the peer gets to leave paths that go: a probe tells it, and if that is lost
+# the next one; its controller looks twice a second at least.
+LEAVE_PROBES = 2
+MIN_LEAVE_NS = 1_000_000_000
+MAX_LEAVE_NS = 10_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """A change on its way. `paths`: what the new policy would use. `carried`: some path
+    was eligible when it began, so one of these has to be before the old one is left."""
+
+    peer_id: str
+    before: Policy
+    after: Policy
+    paths: frozenset[PathKey]
+    carried: bool
+
+
+class Requests:
+    """Of one controller. `_leaving_ns`: by peer, when what the policy before has left
+    is removed."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._leaving_ns: dict[str, int] = {}
+
+    # ---- rotate -----------------------------------------------------------------
+
+    def rotate(self, peer: str) -> dict[str, Any]:
+        """Moves an active-backup bond to its next path. What it was, what it is."""
+        with self._controller.lock:
+            state = self._controller.state_of(peer)
+            name, policy = state.spec.peer.id, state.spec.policy
+            if policy.base not in ONE_PATH:
+                raise UsageError(
+                    f"peer {name} is under {policy.name}: only active-backup has an active path to rotate"
+                )
+            before = state.active
+            if before is None or state.rotate() is None:
+                raise BondError(f"peer {name} has only one eligible path: nothing to rotate to")
+            self._controller.assign(state)
+            self._controller.say(f"{name}: rotated to path {_told(state, state.active)['idx']}")
+            return {"peer": name, "from": _told(state, before), "to": _told(state, state.active)}
+
+    # ---- another policy -----------------------------------------------------------
+
+    def begin(self, peer: str, name: str, now_ns: int) -> PolicyChange:
+        """Makes the paths of the policy called `name` beside the present ones. Raises,
+        with nothing changed, where there is no such policy or it would have no path."""
+        controller = self._controller
+        with controller.lock:
+            state = controller.state_of(peer)
+            policy = _policy_named(controller.config, name)
+            peer_id = state.spec.peer.id
+            change = PolicyChange(
+                peer_id, state.spec.policy, policy, self._paths_under(state, policy), _any_eligible(state)
+            )
+            self._forget(peer_id)
+            controller.beside[peer_id] = policy
+            try:
+                controller.reconcile(now_ns)
+            except BaseException:
+                self._forget(peer_id)
+                raise
+            return change
+
+    def finish(self, change: PolicyChange, now_ns: int) -> bool:
+        """Puts the policy in force if a path of its own works by now. Whether it did."""
+        controller = self._controller
+        with controller.lock:
+            if change.carried and not self._works(change):
+                return False
+            controller.beside[change.peer_id] = change.before
+            controller.switch(_with_policy(controller.config, change.peer_id, change.after), now_ns)
+            state = controller.state_of(change.peer_id)
+            leave_ns = LEAVE_PROBES * interval_ns(change.before.failover_interval_ms)
+            self._leaving_ns[change.peer_id] = now_ns + min(max(leave_ns, MIN_LEAVE_NS), MAX_LEAVE_NS)
+            controller.probe_at_once(state.spec.index)
+            controller.say(f"{change.peer_id}: under {change.after.name} now (was {change.before.name})")
+            return True
+
+    def abandon(self, change: PolicyChange, now_ns: int) -> None:
+        with self._controller.lock:
+            self._forget(change.peer_id)
+            self._controller.reconcile(now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """Removes what is to go by now."""
+        due = [peer_id for peer_id, at_ns in self._leaving_ns.items() if at_ns <= now_ns]
+        if not due:
+            return
+        with self._controller.lock:
+            for peer_id in due:
+                self._forget(peer_id)
+            try:
+                self._controller.reconcile(now_ns)
+            except BondError as error:
+                self._controller.say(f"could not remove what the policy before has left: {error}")
+
+    def _forget(self, peer_id: str) -> None:
+        self._controller.beside.pop(peer_id, None)
+        self._leaving_ns.pop(peer_id, None)
+
+    def _paths_under(self, state: BondState, policy: Policy) -> frozenset[PathKey]:
+        """Of the peer, as the host is now. Refuses a policy without any."""
+        peer_id = state.spec.peer.id
+        wanted = self._controller.computed(_with_policy(self._controller.config, peer_id, policy))
+        bond = next(bond for bond in wanted.bonds if bond.peer.id == peer_id)
+        paths = frozenset(path.key for path in bond.paths if not path.standby)
+        if not paths:
+            links = ", ".join(rule.ifname for rule in policy.links) or "any"
+            raise UsageError(
+                f"policy {policy.name} would leave peer {peer_id} without a path: "
+                f"none of its links ({links}) makes one"
+            )
+        return paths
+
+    def _works(self, change: PolicyChange) -> bool:
+        state = self._controller.state_of(change.peer_id)
+        return any(
+            state.health[state.index_of(path)].eligible
+            for path in state.spec.paths
+            if path.key in change.paths
+        )
+
+
+def _any_eligible(state: BondState) -> bool:
+    return any(health.eligible for health in state.health.values())
+
+
+def _told(state: BondState, index: int | None) -> dict[str, Any]:
+    path = next(path for path in state.spec.paths if state.index_of(path) == index)
+    return {
+        "idx": path.number,
+        "ifname": path.key.ifname,
+        "address": str(path.key.remote),
+        "port": path.key.port,
+    }
+
+
+def _policy_named(config: Config, name: str) -> Policy:
+    """One of the file's policies or a standard one, if this version does all of it."""
+    known = {base.value: standard(base) for base in BasePolicy}
+    known |= {policy.name: policy for policy in config.policies}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+        raise UsageError(f"no policy {name!r} in {config.file}; {advice}")
+    for what, instead in unsupported_policy(known[name]):
+        raise UsageError(f"{what}: {instead}")
+    return known[name]
+
+
+def _with_policy(config: Config, peer_id: str, policy: Policy) -> Config:
+    peers = (replace(peer, policy=policy) if peer.id == peer_id else peer for peer in config.peers)
+    return replace(config, peers=tuple(peers))
