@@ -3,11 +3,14 @@
 `capture.py` watches the whole namespace until SIGTERM and prints a JSON list of
 [link, inner source port] of each outgoing data packet over IPv4; it says `ready`
 first. `capture.py send DEST PORTS ROUNDS SIZE` sends UDP packets of `SIZE` bytes
-from as many ports, all of them once a round.
+from as many ports, all of them once a round. `capture.py gaps` watches what comes in
+on mp0 and prints the longest time, in ms by the kernel's stamps, between two TCP
+packets with data over IPv4, of those that came after the first second.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import select
 import signal
@@ -17,6 +20,7 @@ import sys
 
 _ETH_P_ALL = 3
 _SO_RCVBUFFORCE = 33
+_SO_TIMESTAMPNS = 35
 _BOND_PORT = 9944
 _FIRST_PORT = 20_000
 # Ethernet and outer IPv4, then UDP, the bond header, inner IPv4.
@@ -52,6 +56,28 @@ def capture() -> None:
     print(json.dumps(seen), flush=True)
 
 
+def gaps() -> None:
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    sock.bind(("mp0", _ETH_P_ALL))
+    print("ready", flush=True)
+    stamps: list[int] = []
+    while select.select([sock], [], [], 0 if stopped else 0.1)[0] or not stopped:
+        try:
+            frame, control, _, (_, _, kind, *_) = sock.recvmsg(128, 64, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            continue
+        is_tcp = frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_TCP
+        if kind != socket.PACKET_OUTGOING and is_tcp and struct.unpack_from("!H", frame, 16)[0] > 100:
+            seconds, nanos = struct.unpack_from("=qq", control[0][2])
+            stamps.append(seconds * 1_000_000_000 + nanos)
+    late = [stamp for stamp in stamps if stamp > stamps[0] + 1_000_000_000]
+    print(json.dumps(max(after - before for before, after in itertools.pairwise(late)) / 1e6), flush=True)
+
+
 def send(dest: str, ports: int, rounds: int, size: int) -> None:
     for _ in range(rounds):
         for port in range(_FIRST_PORT, _FIRST_PORT + ports):
@@ -63,5 +89,7 @@ def send(dest: str, ports: int, rounds: int, size: int) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["send"]:
         send(sys.argv[2], *map(int, sys.argv[3:6]))
+    elif sys.argv[1:2] == ["gaps"]:
+        gaps()
     else:
         capture()
