@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #endif
 
-#define MPB_ABI_VERSION 2
+#define MPB_ABI_VERSION 3
 
 /* A table of 256 slots splits a bond's flows to within 0.4%, the uncertainty
  * ZeroTier's document states for its own allocation. */
@@ -156,6 +156,18 @@ struct mpb_path_live {
 	__u32 peer_sent_packets;     /* low 32 bits, from the peer's probes */
 	__u32 peer_received_packets; /* low 32 bits */
 	__u32 peer_marks;	     /* enum mpb_mark; 0 = nothing heard */
+	/* Way out alone, in step with rtt_ns: the peer's stamp on receiving the probe
+	 * less ours on sending it. The clocks' difference is in it, the same for all
+	 * paths of the bond: only differences between paths mean something. */
+	__u64 forward_ns[MPB_RTT_SAMPLES];
+	/* Data packets sent, low 32 bits, when probe number n modulo 64 left. */
+	__u32 sent_at[MPB_RTT_SAMPLES];
+	/* Of the newest answered probe: data sent until it left, and how much of that
+	 * the peer had received when it came: both of the same moment on the path. */
+	__u32 paired_sent;
+	__u32 paired_received;
+	__u64 checked; /* probes and answers from this path's far end that passed */
+	__u64 failed;  /* packets from there that failed a check */
 };
 
 /* Per path and CPU: index = path * cpus + cpu. A super-packet counts its

@@ -59,13 +59,24 @@ static __always_inline void prove(struct mpb_bond_live *bond, struct mpb_path_li
 	}
 }
 
-static __always_inline void record_rtt(struct mpb_path_live *path, __u64 rtt_ns)
+/* What an answer tells of the path: how long there and back, how long there, and how
+ * much of the data sent before its probe had come. */
+static __always_inline void record_answer(struct mpb_path_live *path, struct wire_probe *probe,
+					  __u32 sequence, __u64 rtt_ns)
 {
 	__u32 at = path->rtt_count % MPB_RTT_SAMPLES;
 
 	path->rtt_ns[at] = rtt_ns > 0xffffffff ? 0xffffffff : rtt_ns;
+	path->forward_ns[at] = probe->answer_stamp - probe->sent_stamp;
 	path->rtt_count++;
 	path->probes_answered++;
+	path->peer_sent_packets = bpf_ntohl(probe->sent_packets);
+	path->peer_received_packets = bpf_ntohl(probe->received_packets);
+	/* An older probe's answer that comes late would set the pair back. */
+	if (sequence != path->answered_highest)
+		return;
+	path->paired_sent = path->sent_at[sequence % MPB_RTT_SAMPLES];
+	path->paired_received = path->peer_received_packets;
 }
 
 /* The peer's acknowledgement of our newest answer. */

@@ -178,11 +178,15 @@ static __always_inline int rx(struct __sk_buff *skb, __u32 l2_len)
 	pull_headers(skb, RX_HEADERS);
 	reason = classify((void *)(long)skb->data, (void *)(long)skb->data_end, l2_len, skb->protocol, node,
 			  &got.outer, &got.session);
-	if (reason != GO_ON)
-		return tc_end(reason);
 	header = bond_header((void *)(long)skb->data, (void *)(long)skb->data_end, &got.outer);
-	if (!header || !got.session)
-		return tc_end(REASON_rx_truncated);
+	if (reason == GO_ON && (!header || !got.session))
+		reason = REASON_rx_truncated;
+	if (reason != GO_ON) {
+		if (header && got.session)
+			note_damage(got.session, header,
+				    skb->len - ((void *)header - (void *)(long)skb->data));
+		return tc_end(reason);
+	}
 	if ((header->version_type & 0xf) == WIRE_DATA)
 		return rx_data(skb, node, got.session, &got.outer);
 	got.node = node;

@@ -79,6 +79,7 @@ static __always_inline void fill_probe(struct mac_message *message, struct mpb_n
 
 	sum_packets(index, sums);
 	live->probes_sent++;
+	live->sent_at[live->probes_sent % MPB_RTT_SAMPLES] = sums[0];
 	live->last_out_ns = now_ns;
 	message->header.version_type = wire_version_type(WIRE_PROBE);
 	message->header.path = bpf_htons(path->number);
@@ -130,6 +131,21 @@ struct received {
 	__u64 now_ns;
 };
 
+/* A probe or answer was damaged on its way. Only what carries our session number
+ * counts, or anybody could make a path look bad; and only what is as long as a probe,
+ * as of data but the header is checked. */
+static __always_inline void note_damage(struct mpb_session *session, struct wire_header *header, __u32 len)
+{
+	__u32 number = bpf_ntohs(header->path);
+	struct mpb_path_live *live;
+
+	if (number >= MPB_MAX_BOND_PATHS || len != sizeof(struct mac_message))
+		return;
+	live = path_live_get(session->local_path[number]);
+	if (live)
+		live->failed++;
+}
+
 static __always_inline __u32 path_of_remote(struct __sk_buff *skb, struct received *rx, __u32 ip_offset)
 {
 	struct mpb_remote_key key = {};
@@ -169,6 +185,7 @@ static __always_inline void note_probe(struct __sk_buff *skb, struct received *r
 	clock_advance(bond, bond_live, rx->now_ns);
 	if (!live)
 		return;
+	live->checked++;
 	live->last_in_ns = rx->now_ns;
 	live->peer_sent_packets = bpf_ntohl(message->probe.sent_packets);
 	live->peer_received_packets = bpf_ntohl(message->probe.received_packets);
@@ -269,12 +286,11 @@ static __always_inline int take_answer(struct received *rx, struct mpb_bond *bon
 	if (!window_accept(&live->answered_highest, &live->answered_mask,
 			   bpf_ntohl(message->header.sequence)))
 		return finish(REASON_rx_stale_answer, TC_ACT_SHOT);
-	record_rtt(live, rtt_ns);
+	record_answer(live, &message->probe, bpf_ntohl(message->header.sequence), rtt_ns);
+	live->checked++;
 	live->last_in_ns = rx->now_ns;
 	live->answer_stamp = message->probe.answer_stamp;
 	live->answer_at_ns = rx->now_ns;
-	live->peer_sent_packets = bpf_ntohl(message->probe.sent_packets);
-	live->peer_received_packets = bpf_ntohl(message->probe.received_packets);
 	live->peer_marks = bpf_ntohl(message->probe.marks);
 	prove(bond_live, live, index, 0, rx->now_ns);
 	return finish(REASON_rx_answer_taken, TC_ACT_SHOT);
@@ -289,8 +305,10 @@ static __always_inline int receive_probe(struct __sk_buff *skb, struct received 
 
 	if (!bond || bpf_skb_load_bytes(skb, rx->message_offset, &message, sizeof(message)))
 		return finish(REASON_rx_truncated, TC_ACT_SHOT);
-	if (message.probe.mac != message_mac(rx->session->rx_mac_key, &message))
+	if (message.probe.mac != message_mac(rx->session->rx_mac_key, &message)) {
+		note_damage(rx->session, &message.header, skb->len - rx->message_offset);
 		return finish(REASON_rx_bad_mac, TC_ACT_SHOT);
+	}
 	if ((message.header.version_type & 0xf) == WIRE_ANSWER)
 		return take_answer(rx, bond, &message);
 	index = path_of_remote(skb, rx, rx->outer.ip_offset);

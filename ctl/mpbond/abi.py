@@ -15,7 +15,7 @@ import numpy as np
 
 from mpbond.sources import bpf_dir
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 SLOTS = 256
 MAX_BOND_PATHS = 128
 NO_PATH = 0xFFFF
@@ -149,6 +149,12 @@ PATH_LIVE = np.dtype(
         ("peer_sent_packets", "<u4"),
         ("peer_received_packets", "<u4"),
         ("peer_marks", "<u4"),
+        ("forward_ns", "<u8", RTT_SAMPLES),
+        ("sent_at", "<u4", RTT_SAMPLES),
+        ("paired_sent", "<u4"),
+        ("paired_received", "<u4"),
+        ("checked", "<u8"),
+        ("failed", "<u8"),
     ],
     align=True,
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from mpbond import wire
+from mpbond import abi, wire
 from tests.bpf import packets, probes
 from tests.bpf.probes import Probe, answer
 from tests.bpf.rig import (
@@ -31,6 +32,8 @@ pytestmark = pytest.mark.root
 
 RX_PACKETS, TX_PACKETS = 100_000, 20_000
 COPY_NUMBER = 0x01020304
+# broadcast's copies come by once more each, while the test counts the ends of one.
+ONE_PACKET_EACH = [policy for policy in abi.PolicyCode if policy is not abi.PolicyCode.BROADCAST]
 PATHS = tuple(PathSetup(family) for family in (4, 6, 4))
 US = BondSetup(paths=PATHS)
 OTHER = BondSetup(index=1, paths=PATHS, allowed=("10.2.0.0/16", "fd00:2::/32"))
@@ -190,8 +193,9 @@ def test_session_number_one_bit_off(rig: Rig, bit: int) -> None:
     assert rig.run("rx_tc", frame).reason == rig.run("rx_xdp", frame).reason == "rx_unknown_session"
 
 
-def test_tx(rig: Rig) -> None:
-    bonds = [rig.bond(US), rig.bond(OTHER)]
+@pytest.mark.parametrize("policy", ONE_PACKET_EACH)
+def test_tx(rig: Rig, policy: abi.PolicyCode) -> None:
+    bonds = [rig.bond(replace(setup, policy=policy, packets_per_link=5)) for setup in (US, OTHER)]
     allowed = [ip_network(prefix) for bond in bonds for prefix in bond.setup.allowed]
     inner = [packets.tcp4(), packets.tcp6(), packets.udp4(), packets.icmp4(), packets.icmp6()]
     inner += [

@@ -98,6 +98,21 @@ def test_changed_file_after_a_kill(bonded: MakeBonds) -> None:
     assert traffic.ping(bonds.lab, "a", inner_address("b"))
 
 
+def test_another_policy_after_a_kill(bonded: MakeBonds) -> None:
+    """Adoption goes on under the file's policy, not under the dead controller's."""
+    bonds = bonded(xor())
+    bonds.kill("a")
+    file = bonds.folder / "site-a.yaml"
+    file.write_text(file.read_text().replace("balance-xor", "broadcast"))
+    bonds.mpbond("a", "up", str(file))
+    before = {path["ifname"]: path["txPackets"] for path in bonds.wait_eligible("a", "b", 2)["paths"]}
+    with traffic.stream(bonds.lab, "a", "b", inner_address("b"), count=50) as stream:
+        report = stream.finish()
+    assert report.lost == report.duplicated == 0
+    after = {path["ifname"]: path["txPackets"] for path in bonds.show("a", "b")["paths"]}
+    assert [after[ifname] - before[ifname] for ifname in ("eth1", "eth2")] == [50, 50]
+
+
 def test_second_controller_is_refused(bonded: MakeBonds) -> None:
     bonds = bonded(xor())
     with pytest.raises(Exception, match="mp0 is up already") as error:

@@ -106,6 +106,23 @@ def test_sixteen_connections_use_both_links(bonded: MakeBonds, step: int) -> Non
     sink.stdout.close()
 
 
+def test_a_link_with_two_addresses(bonds_on: Callable[[Topology], Bonds]) -> None:
+    """A path from each address, each with its own life."""
+    bonds = bonds_on(two_hosts(1))
+    lab = bonds.lab
+    lab.run("a", ["ip", "addr", "add", "10.77.1.11/24", "dev", "eth1"])
+    key_ends = ([link_address(1, 1), "10.77.1.11"], [link_address(1, 2)])
+    bonds.up(*pair(*key_ends, xor()))
+    bond = bonds.wait_eligible("a", "b", 2)
+    assert {path["localAddress"] for path in bond["paths"]} == {link_address(1, 1), "10.77.1.11"}
+    bonds.wait_eligible("b", "a", 2)
+    lab.run("a", ["ip", "addr", "del", "10.77.1.11/24", "dev", "eth1"])
+    wait_for(
+        "the other path alone", lambda: [path["eligible"] for path in bonds.peek("a", "b")["paths"]] == [True]
+    )
+    assert traffic.ping(lab, "a", inner_address("b"))
+
+
 def test_several_default_routes(bonds_on: Callable[[Topology], Bonds]) -> None:
     """Each link with a default route of its own, no policy routing: every path
     goes through its own router."""

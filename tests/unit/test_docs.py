@@ -23,6 +23,7 @@ from mpbond.supported import unsupported
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "bpf/README.md"]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
+POLICIES = (ROOT / "docs/policies.md").read_text()
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _INLINE = re.compile(r"`(mpbond [^`]+)`")
@@ -119,16 +120,31 @@ def test_make_targets_exist() -> None:
     assert named <= targets
 
 
+def section(text: str, heading: str) -> str:
+    """What stands below a heading of the second level."""
+    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def first_cells(text: str) -> list[str]:
+    """The names that open the rows of tables."""
+    return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+
+
+def explained() -> list[str]:
+    """The reasons that have a row: those of copies stand with the symptoms."""
+    symptoms = (ROOT / "docs/troubleshooting.md").read_text()
+    return first_cells(section(OPERATIONS, "Reasons")) + first_cells(
+        section(symptoms, "Copies under broadcast")
+    )
+
+
 @pytest.mark.parametrize("name", [name for name, _ in abi.reasons().values()])
 def test_every_reason_is_explained(name: str) -> None:
-    assert f"\n| `{name}` | " in OPERATIONS
+    assert name in explained()
 
 
 def test_no_reason_is_explained_that_is_none() -> None:
-    table = OPERATIONS.split("\n## Reasons\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {
-        name for name, _ in abi.reasons().values()
-    }
+    assert set(explained()) == {name for name, _ in abi.reasons().values()}
 
 
 @pytest.mark.parametrize("kind", [PathSnapshot, BondSnapshot])
@@ -139,9 +155,31 @@ def test_every_field_is_explained(kind: type[Any]) -> None:
 
 @pytest.mark.parametrize("base", list(BasePolicy))
 def test_policies_say_which_ones_run(base: BasePolicy) -> None:
-    rows = re.findall(rf"^\| \[?`{base}`.*\|$", (ROOT / "docs/policies.md").read_text(), re.MULTILINE)
+    rows = re.findall(rf"^\| \[?`{base}`.*\|$", POLICIES, re.MULTILINE)
     assert len(rows) >= 1
-    assert ("refused by `mpbond up`" in rows[0]) is (base not in ASSIGN)
+    assert (" runs" in rows[0].split("|")[-2]) is (base in ASSIGN)
+
+
+@pytest.mark.parametrize("base", [base for base in BasePolicy if base is not BasePolicy.NONE])
+def test_every_policy_has_a_picture_an_example_and_its_use(base: BasePolicy) -> None:
+    text = section(POLICIES, base)
+    assert "```text\n" in text and f"basePolicy: {base}\n" in text
+    assert re.search(r"^Use it ", text, re.MULTILINE)
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Key -> all cells of its row but for what it does, which each document says in its
+    own words: the last but one, with the example behind it."""
+    found = re.findall(r"^\| (`\w+` \|.*) \|$", text, re.MULTILINE)
+    cells = [re.split(r" *\| ", row) for row in found]
+    return {row[0]: [*row[:-2], row[-1]] for row in cells}
+
+
+def test_keys_of_policies_are_those_of_the_configuration() -> None:
+    """The same types, ranges, defaults, base policies and examples in both documents."""
+    whole = (ROOT / "docs/configuration.md").read_text()
+    start, end = whole.index("### `settings.policies.NAME`"), whole.index("### `.redundant[]`")
+    assert rows(section(POLICIES, "Every key")) == rows(whole[start:end])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

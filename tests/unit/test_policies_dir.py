@@ -9,7 +9,7 @@ import pytest
 
 from mpbond import layout, plan
 from mpbond.config import load_file
-from mpbond.config.model import Address, Config
+from mpbond.config.model import Address, Config, LinkMode
 from mpbond.inventory import Inventory
 from mpbond.supported import unsupported
 from tests.unit.host import Nic, host
@@ -22,6 +22,22 @@ DOCUMENTATION = [
 ]
 # Where a policy lists no links, any will do.
 ANY_LINKS = ("eth0", "eth1")
+
+# What each is an example of: the base policies that its peers are under.
+SHOWS = {
+    "demo-active-backup": {"active-backup"},
+    "demo-balance-xor": {"balance-xor"},
+    "ipv6-and-ipv4": {"active-backup"},
+    "office-fibre-lte": {"active-backup"},
+    "per-peer": {"active-backup", "balance-xor"},
+    "rapid-failover": {"active-backup"},
+    "site-to-site": {"balance-xor"},
+    "spare-only-lte": {"balance-xor"},
+    "two-equal-lines": {"balance-xor"},
+    "unequal-lines": {"balance-aware"},
+    "vehicle": {"active-backup"},
+    "voip-broadcast": {"broadcast", "balance-xor"},
+}
 
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 
@@ -51,8 +67,28 @@ def is_documentation(address: Address) -> bool:
     return any(address in network for network in DOCUMENTATION if network.version == address.version)
 
 
-def test_there_are_examples() -> None:
-    assert {file.suffix for file in FILES} == {".yaml"}
+def test_there_is_one_for_each_use() -> None:
+    assert [file.name for file in FILES] == [f"{name}.yaml" for name in sorted(SHOWS)]
+
+
+@each_file
+def test_peers_are_under_the_policies_that_it_shows(file: Path) -> None:
+    assert {peer.policy.base.value for peer in load_file(file).peers} == SHOWS[file.stem]
+
+
+@each_file
+def test_every_policy_written_is_some_peers(file: Path) -> None:
+    config = load_file(file)
+    assert {policy.name for policy in config.policies} <= {peer.policy.name for peer in config.peers}
+
+
+@pytest.mark.parametrize(
+    ("name", "spares"),
+    [("office-fibre-lte", ["wwan0"]), ("spare-only-lte", ["expensive_lte0"]), ("vehicle", ["sat0"])],
+)
+def test_what_is_expensive_is_a_spare(name: str, spares: list[str]) -> None:
+    (peer,) = load_file(FOLDER / f"{name}.yaml").peers
+    assert [rule.ifname for rule in peer.policy.links if rule.mode is LinkMode.SPARE] == spares
 
 
 @each_file

@@ -142,17 +142,22 @@ def remove_unused_clsact(ipr: IPRoute, ifindex: int) -> None:
             raise KernelError("removing the clsact qdisc", error.code) from error
 
 
+def _xdp(fd: int, flags: int) -> dict[str, Any]:
+    """The attribute in full: pyroute2's own `xdp_fd` leaves flags beside it out."""
+    return {"attrs": [("IFLA_XDP_FD", fd), ("IFLA_XDP_FLAGS", flags)]}
+
+
 def attach_xdp(ipr: IPRoute, ifindex: int, fd: int) -> None:
     """Native mode only. Raises OSError where the driver has none or it is taken."""
     try:
-        ipr.link("set", index=ifindex, xdp_fd=fd, xdp_flags=_XDP_DRV_MODE | _XDP_UPDATE_IF_NOEXIST)
+        ipr.link("set", index=ifindex, xdp=_xdp(fd, _XDP_DRV_MODE | _XDP_UPDATE_IF_NOEXIST))
     except NetlinkError as error:
         raise OSError(error.code, str(error)) from error
 
 
 def detach_xdp(ipr: IPRoute, ifindex: int) -> None:
     try:
-        ipr.link("set", index=ifindex, xdp_fd=-1, xdp_flags=_XDP_DRV_MODE)
+        ipr.link("set", index=ifindex, xdp=_xdp(-1, _XDP_DRV_MODE))
     except NetlinkError as error:
         if error.code not in (errno.ENODEV, errno.ENOENT):
             raise KernelError("removing an XDP program", error.code) from error
