@@ -7,7 +7,7 @@ to change, and a path keeps its number as long as it exists.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mpbond.config.model import (
@@ -250,19 +250,20 @@ def _all_paths(
 
 
 def _bond(
-    peers: tuple[Peer, Peer],
+    peer: Peer,
+    beside: Sequence[Policy],
     inventory: Inventory,
     own: str,
     index: int,
     earlier: tuple[PathSpec, ...],
     block: int,
 ) -> BondSpec:
-    """`peers`: the peer, and the same one under the policy beside its own. What only
-    that one wants is a spare: so the peer is told to keep its data off it too."""
-    peer, beside = peers
+    """What only a policy `beside` the peer's own wants is a spare: so the peer is told
+    to keep its data off it too."""
     wanted = _all_paths(peer, earlier, inventory, own)
-    for key, spec in _all_paths(beside, earlier, inventory, own).items():
-        wanted.setdefault(key, replace(spec, standby=True, mode=LinkMode.SPARE))
+    for policy in beside:
+        for key, spec in _all_paths(replace(peer, policy=policy), earlier, inventory, own).items():
+            wanted.setdefault(key, replace(spec, standby=True, mode=LinkMode.SPARE))
     numbers = {spec.key: spec.number for spec in earlier}
     return BondSpec(index, peer, number_paths(list(wanted.values()), numbers, block))
 
@@ -273,12 +274,12 @@ def compute(
     *,
     block: int,
     placed: dict[str, Placement] | None = None,
-    beside: Mapping[str, Policy] | None = None,
+    beside: Mapping[str, Sequence[Policy]] | None = None,
 ) -> Layout:
     """The layout of `config` on a host like `inventory`.
 
     `block` is how many paths a bond may have; `placed` says what stays where it is;
-    `beside` names, by peer, a policy whose paths are to be there as well.
+    `beside` names, by peer, policies whose paths are to be there as well.
     """
     here = placed or {}
     others = beside or {}
@@ -288,9 +289,9 @@ def compute(
     for peer in config.peers:
         before = here.get(peer.id)
         index = before.index if before else next(free)
-        both = peer, replace(peer, policy=others.get(peer.id, peer.policy))
         earlier = before.paths if before else ()
-        bonds.append(_bond(both, inventory, config.interface.name, index, earlier, block))
+        also = others.get(peer.id, ())
+        bonds.append(_bond(peer, also, inventory, config.interface.name, index, earlier, block))
     done = tuple(bonds)
     return Layout(
         name=config.interface.name,

@@ -46,9 +46,10 @@ def test_rotate_loses_and_reorders_nothing(bonded: MakeBonds) -> None:
         wait_active(bonds, "eth1")
         for link in ["eth2", "eth3", "eth1"] * 3 + ["eth2"]:
             told = rotate(bonds)
-            assert told["to"]["ifname"] == link
-            assert active_link(bonds) == link, "in force when the command returns"
+            assert told["to"]["ifname"] == active_link(bonds) == link
+            left = carried(bonds, told["from"]["ifname"])
             wait_to_carry(bonds, link)
+            assert carried(bonds, told["from"]["ifname"]) == left, "in force when the command returns"
         report = stream.stop()
     print(f"10 rotations: {report}")
     assert (report.lost, report.reordered, report.duplicated) == (0, 0, 0)
@@ -96,14 +97,14 @@ OTHERS = {
 @pytest.fixture
 def three_links(bonds_on: Callable[[Topology], Bonds]) -> Bonds:
     """a under backup() over two of three links, with OTHERS to choose; b takes the best
-    of all three."""
+    of all three, and takes its time to probe them."""
     bonds = bonds_on(two_hosts(3))
     ends = [[link_address(link, end) for link in (1, 2, 3)] for end in (1, 2)]
     site_a, site_b = pair(ends[0], ends[1], backup(100), settings={"policies": dict(OTHERS)})
-    any_link = {"basePolicy": "active-backup", "failoverInterval": 100}
+    any_link = {"basePolicy": "active-backup", "failoverInterval": 5000}
     bonds.up(site_a, replace(site_b, policy=any_link, settings={}))
     for host, peer in (("a", "b"), ("b", "a")):
-        bonds.wait_eligible(host, peer, 2)
+        bonds.wait_eligible(host, peer, 2, timeout_s=20)
     return bonds
 
 
@@ -125,7 +126,7 @@ def test_set_to_links_that_were_not_in_use(three_links: Bonds) -> None:
         for policy, link in [*ways.items(), ("only-eth3", "eth3")]:
             bonds.mpbond("a", "bond", "set", "host-b", policy)
             wait_to_carry(bonds, link)
-        wait_for("the others gone", lambda: links_of(bonds) == {"eth3"})
+        wait_for("the others gone", lambda: links_of(bonds) == {"eth3"}, timeout_s=20)
         wait_to_carry(bonds, "eth3")
         reports = stream.stop(), other_way.stop()
     print(f"links replaced: {reports}")

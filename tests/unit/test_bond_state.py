@@ -306,7 +306,7 @@ def test_a_policy_that_spreads_has_no_active_path() -> None:
 def test_paths_on_standby_are_watched_and_not_used() -> None:
     only = backup(rule("eth0"))
     peers = peer(ident="bbcdef0123", allowed=("10.7.0.0/16",)), peer(policy=only)
-    both = compute(config(*peers), host(*NICS), block=BLOCK, beside={peers[1].id: BACKUP}).bonds[1]
+    both = compute(config(*peers), host(*NICS), block=BLOCK, beside={peers[1].id: [BACKUP]}).bonds[1]
     assert [(path.key.ifname, path.standby) for path in both.paths] == [
         ("eth0", False),
         ("eth1", True),

@@ -257,7 +257,7 @@ def beside(policy: Policy, *, before: Layout | None = None) -> Layout:
     only = replace(PLAIN, policy=xor(rule("eth0"), rule("eth1")))
     here = placed(before) if before else None
     return compute(
-        config(only), host(*numbered(ETH0, ETH1, ETH2)), block=8, placed=here, beside={PLAIN.id: policy}
+        config(only), host(*numbered(ETH0, ETH1, ETH2)), block=8, placed=here, beside={PLAIN.id: [policy]}
     )
 
 
@@ -291,6 +291,6 @@ def test_paths_keep_their_numbers_through_a_change_of_policy() -> None:
 def test_a_policy_beside_of_another_peer_changes_nothing() -> None:
     wanted = config(replace(PLAIN, policy=xor(rule("eth0"))))
     inventory = host(*numbered(ETH0, ETH1))
-    assert compute(wanted, inventory, block=8, beside={"bbcdef0123": xor()}) == compute(
+    assert compute(wanted, inventory, block=8, beside={"bbcdef0123": [xor()]}) == compute(
         wanted, inventory, block=8
     )

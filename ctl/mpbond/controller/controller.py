@@ -40,7 +40,7 @@ _PEER_SPARE = getattr(abi.PathFlag, "PEER_SPARE", None)
 
 class Controller:
     """Owns one bond interface. `installed` is what the kernel has already. `beside`:
-    by peer, a policy that comes or goes, whose paths are kept as well."""
+    by peer, policies that come or go, whose paths are kept as well."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Controller:
         self._applier = Applier(ipr, plane, config.interface.name, config.node.port, sessions)
         self._prober = Prober(plane)
         self._bonds: dict[int, BondState] = {}
-        self.beside: dict[str, Policy] = {}
+        self.beside: dict[str, tuple[Policy, ...]] = {}
         self._configured = {peer.id: peer.policy.name for peer in config.peers}
         self._paths = np.zeros(0, np.int64)
         self._alive = np.zeros(0, bool)

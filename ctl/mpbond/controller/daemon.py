@@ -187,14 +187,17 @@ class Daemon:
         change = requests.begin(peer, name, time.monotonic_ns())
         deadline = time.monotonic() + _CHANGE_TIMEOUT_S
         self._wake_loop()
-        while not requests.finish(change, time.monotonic_ns()):
-            if time.monotonic() > deadline or self._stopping.is_set():
-                requests.abandon(change, time.monotonic_ns())
-                raise BondError(
-                    f"policy {name} is not in force: none of its paths came up within "
-                    f"{_CHANGE_TIMEOUT_S:.0f} s; {change.before.name} goes on"
-                )
-            time.sleep(_CHANGE_POLL_S)
+        try:
+            while not requests.finish(change, time.monotonic_ns()):
+                if time.monotonic() > deadline or self._stopping.is_set():
+                    raise BondError(
+                        f"policy {name} is not in force: none of its paths came up within "
+                        f"{_CHANGE_TIMEOUT_S:.0f} s; {change.before.name} goes on"
+                    )
+                time.sleep(_CHANGE_POLL_S)
+        except BaseException:
+            requests.abandon(change, time.monotonic_ns())
+            raise
         self._wake_loop()
         return {"peer": change.peer_id, "from": change.before.name, "to": change.after.name}
 

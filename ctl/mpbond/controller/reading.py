@@ -56,6 +56,11 @@ def peer_spare_mask(plane: Dataplane, paths: Array) -> Array:
     return spare
 
 
+def last_data_ns(plane: Dataplane, index: int) -> int:
+    """When the peer's data came over a path last; 0 = never."""
+    return int(plane.path_stats[index]["last_rx_ns"].max())
+
+
 def measurement(plane: Dataplane, index: int) -> Measurement:
     """What is known of a path that is alive; nothing of one that is silent."""
     live = plane.paths_live[index]
@@ -82,7 +87,7 @@ def path_snapshot(
     measured = measurement(plane, index) if alive else Measurement()
     score = state.scores.get(index)
     marks = peer_marks(plane, index)
-    last_in_ns = max(int(stats["last_rx_ns"].max()), int(live["last_in_ns"]))
+    last_in_ns = max(last_data_ns(plane, index), int(live["last_in_ns"]))
     last_out_ns = max(int(stats["last_tx_ns"].max()), int(live["last_out_ns"]))
     active = (
         index == state.active if state.assignment.active is not None else index in state.assignment.shares

@@ -4,7 +4,7 @@ Called from the control socket's thread, and `tick` from the loop's; reads no cl
 A change of policy goes in steps, as no packet may be lost by it: the new policy's
 paths are made beside those there are, and probed; once one of them works, who
 carries what is written, then the policy; what only the old policy wanted is told to
-the peer as spares, and removed when it had time to leave them.
+the peer as spares, and removed when it sends nothing over them any more.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from mpbond.config.model import BasePolicy, Config, Policy
 from mpbond.config.policy import standard
 from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.controller.controller import Controller
-from mpbond.controller.prober import interval_ns
+from mpbond.controller.reading import last_data_ns
 from mpbond.errors import BondError, UsageError
 from mpbond.layout import PathKey
 from mpbond.supported import unsupported_policy
 
-# How long the peer gets to leave paths that go: a probe tells it, and if that is lost
-# the next one; its controller looks twice a second at least.
-LEAVE_PROBES = 2
-MIN_LEAVE_NS = 1_000_000_000
-MAX_LEAVE_NS = 10_000_000_000
+# A path that goes is removed when the peer was told (its controller looks twice a
+# second at least) and has sent no data over it for so long; or at the last, where it
+# does not heed what it is told.
+QUIET_NS = 1_000_000_000
+MAX_LEAVE_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class PolicyChange:
 
 
 class Requests:
-    """Of one controller. `_leaving_ns`: by peer, when what the policy before has left
-    is removed."""
+    """Of one controller. `_leaving_ns`: by peer, since when there is something that
+    only earlier policies wanted."""
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
@@ -80,12 +80,11 @@ class Requests:
             change = PolicyChange(
                 peer_id, state.spec.policy, policy, self._paths_under(state, policy), _any_eligible(state)
             )
-            self._forget(peer_id)
-            controller.beside[peer_id] = policy
+            self._keep(peer_id, policy)
             try:
                 controller.reconcile(now_ns)
             except BaseException:
-                self._forget(peer_id)
+                self._drop(peer_id, policy)
                 raise
             return change
 
@@ -95,36 +94,53 @@ class Requests:
         with controller.lock:
             if change.carried and not self._works(change):
                 return False
-            controller.beside[change.peer_id] = change.before
+            self._keep(change.peer_id, change.before)
             controller.switch(_with_policy(controller.config, change.peer_id, change.after), now_ns)
-            state = controller.state_of(change.peer_id)
-            leave_ns = LEAVE_PROBES * interval_ns(change.before.failover_interval_ms)
-            self._leaving_ns[change.peer_id] = now_ns + min(max(leave_ns, MIN_LEAVE_NS), MAX_LEAVE_NS)
-            controller.probe_at_once(state.spec.index)
+            self._leaving_ns[change.peer_id] = now_ns
+            controller.probe_at_once(controller.state_of(change.peer_id).spec.index)
             controller.say(f"{change.peer_id}: under {change.after.name} now (was {change.before.name})")
             return True
 
     def abandon(self, change: PolicyChange, now_ns: int) -> None:
         with self._controller.lock:
-            self._forget(change.peer_id)
+            self._drop(change.peer_id, change.after)
             self._controller.reconcile(now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Removes what is to go by now."""
-        due = [peer_id for peer_id, at_ns in self._leaving_ns.items() if at_ns <= now_ns]
-        if not due:
-            return
+        """Removes what nobody uses any more."""
         with self._controller.lock:
+            due = [peer_id for peer_id in self._leaving_ns if self._has_left(peer_id, now_ns)]
+            if not due:
+                return
             for peer_id in due:
-                self._forget(peer_id)
+                self._leaving_ns.pop(peer_id)
+                self._controller.beside.pop(peer_id, None)
             try:
                 self._controller.reconcile(now_ns)
             except BondError as error:
                 self._controller.say(f"could not remove what the policy before has left: {error}")
 
-    def _forget(self, peer_id: str) -> None:
-        self._controller.beside.pop(peer_id, None)
-        self._leaving_ns.pop(peer_id, None)
+    def _has_left(self, peer_id: str, now_ns: int) -> bool:
+        """Does the peer keep off all that only earlier policies wanted?"""
+        try:
+            state = self._controller.state_of(peer_id)
+        except UsageError:
+            return True  # the peer itself has gone
+        standing_by = [state.index_of(path) for path in state.spec.paths if path.standby]
+        plane = self._controller.plane
+        since_ns = self._leaving_ns[peer_id]
+        heard_ns = max((last_data_ns(plane, index) for index in standing_by), default=0)
+        return now_ns - max(since_ns, heard_ns) >= QUIET_NS or now_ns - since_ns >= MAX_LEAVE_NS
+
+    def _keep(self, peer_id: str, policy: Policy) -> None:
+        """From here on the policy's paths are there, whether or not it is in force."""
+        others = self._controller.beside.get(peer_id, ())
+        if policy not in others:
+            self._controller.beside[peer_id] = (*others, policy)
+
+    def _drop(self, peer_id: str, policy: Policy) -> None:
+        others = self._controller.beside.get(peer_id, ())
+        self._controller.beside[peer_id] = tuple(other for other in others if other != policy)
 
     def _paths_under(self, state: BondState, policy: Policy) -> frozenset[PathKey]:
         """Of the peer, as the host is now. Refuses a policy without any."""
