@@ -40,12 +40,13 @@ enum mpb_policy {
 
 /* Flags of struct mpb_path. */
 enum mpb_path_flag {
-	MPB_PATH_USED = 1 << 0,	    /* the entry describes a path */
-	MPB_PATH_ELIGIBLE = 1 << 1, /* alive, upDelay served, link up */
-	MPB_PATH_SPARE = 1 << 2,    /* only when no other is eligible */
-	MPB_PATH_LINK_UP = 1 << 3,  /* carrier and administratively up */
-	MPB_PATH_IPV6 = 1 << 4,	    /* outer family */
-	MPB_PATH_GRO = 1 << 5,	    /* packets come in one by one: join them again */
+	MPB_PATH_USED = 1 << 0,	      /* the entry describes a path */
+	MPB_PATH_ELIGIBLE = 1 << 1,   /* alive, upDelay served, link up */
+	MPB_PATH_SPARE = 1 << 2,      /* only when no other is eligible */
+	MPB_PATH_LINK_UP = 1 << 3,    /* carrier and administratively up */
+	MPB_PATH_IPV6 = 1 << 4,	      /* outer family */
+	MPB_PATH_GRO = 1 << 5,	      /* packets come in one by one: join them again */
+	MPB_PATH_PEER_SPARE = 1 << 6, /* the peer's word; ours is not, so it is not echoed */
 };
 
 /* What each end tells the other of a path, in its probes and answers. */

@@ -102,7 +102,7 @@ static __always_inline __u32 by_flow(struct bond_view *view, struct inner *in, _
 
 	if (view->flow_path != MPB_NO_PATH) {
 		path = usable_path(view, view->flow_path);
-		if (path && !(path->flags & MPB_PATH_SPARE))
+		if (path && !(path->flags & (MPB_PATH_SPARE | MPB_PATH_PEER_SPARE)))
 			return view->flow_path;
 	}
 	slots = slots_get(view->index, view->bond->generation);

@@ -44,6 +44,7 @@ class PathFlag(IntFlag):
     LINK_UP = 1 << 3
     IPV6 = 1 << 4
     GRO = 1 << 5
+    PEER_SPARE = 1 << 6
 
 
 class PeerMark(IntFlag):
