@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -88,6 +89,30 @@ class EmulationLog:
         delays: npt.NDArray[np.float64] = (passed["out_ns"] - passed["in_ns"]) / 1e6
         return delays
 
+    def summary(self) -> list[str]:
+        """A line for each direction, and one for what the emulator itself lost."""
+        lines = []
+        for direction in DIRECTIONS:
+            delays = self.delays_ms(direction)
+            words = [f"{len(delays)} passed"]
+            dropped = ((verdict, len(self.of(direction, verdict))) for verdict in VERDICTS[1:])
+            words += [f"{count} dropped: {verdict}" for verdict, count in dropped if count]
+            if len(delays):
+                words.append(f"held for {delays.mean():.3f} ms (standard deviation {delays.std():.3f})")
+            if damaged := int((self.of(direction, "passed")["bit"] >= 0).sum()):
+                words.append(f"{damaged} damaged")
+            lines.append(f"{direction}: {', '.join(words)}")
+        return [*lines, f"missed by the emulator: {self.missed}"] if self.missed else lines
+
+    def write_csv(self, file: Path) -> None:
+        """One line for each packet, with names instead of numbers."""
+        names = ("in_ns", "due_ns", "out_ns", "length", "bit")
+        lines = [",".join(("direction", "verdict", *names))]
+        for record in self.records:
+            numbers = (str(record[name]) for name in names)
+            lines.append(",".join((DIRECTIONS[record["way"]], VERDICTS[record["verdict"]], *numbers)))
+        file.write_text("\n".join(lines) + "\n")
+
 
 def in_namespace(name: str, function: Callable[[], Result]) -> Result:
     """What `function` returns when it runs in a network namespace: in a thread of its
@@ -97,7 +122,7 @@ def in_namespace(name: str, function: Callable[[], Result]) -> Result:
 
     def enter() -> None:
         try:
-            with open(f"/run/netns/{name}") as file:  # noqa: PTH123
+            with Path("/run/netns", name).open() as file:
                 if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET) != 0:
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
             results.append(function())
