@@ -21,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mpbond.lab import traffic
+from mpbond.lab import emulator, traffic
 from mpbond.lab.bonds import Bonds, inner_address, pair
 from mpbond.lab.emulator import EmulationLog, EmulatorError, in_namespace
-from mpbond.lab.netns import Lab, namespaces, wait_for
-from mpbond.lab.topology import link_address, two_hosts
+from mpbond.lab.netns import Lab, LabError, namespaces, wait_for
+from mpbond.lab.schedule import Impairment
+from mpbond.lab.topology import Topology, link_address, two_hosts
 from tests.netns.conftest import path_on, xor
 from tests.netns.test_leftovers import nothing_left
 
@@ -344,6 +345,41 @@ def test_a_bond_measures_the_delays_there_are(emulated: MakeEmulated, tmp_path: 
     with traffic.iperf_server(lab, "b"):
         assert traffic.tcp_bps(lab, "a", inner_address("b"), seconds=2) / 1e6 > 20
     bonds.down("a", "b")
+
+
+@pytest.mark.parametrize(
+    "impairment",
+    [
+        Impairment(),
+        Impairment(delay_ms=20.5, jitter_ms=2, loss=0.5, rate_mbit=10, queue_ms=30, reorder=3, corrupt=2),
+    ],
+    ids=["nothing", "everything"],
+)
+def test_tc_takes_the_words_for_netem(make_lab: Callable[[Topology], Lab], impairment: Impairment) -> None:
+    """Whether the kernel does is another question: one without netem says so, in words
+    that tc has only for what it could parse."""
+    lab = make_lab(two_hosts(1))
+    tc = ["tc", "qdisc", "replace", "dev", "lo", "root", "handle", "1:"]
+    try:
+        lab.run("a", [*tc, *emulator.netem_words(impairment)])
+    except LabError as error:
+        assert "Specified qdisc kind is unknown" in str(error)
+    else:
+        assert "netem" in lab.run("a", ["tc", "qdisc", "show", "dev", "lo"])
+
+
+def test_by_itself_a_lab_takes_the_emulator_it_can_have(make_lab: Callable[[Topology], Lab]) -> None:
+    """netem where the kernel has it, and the same to those who use the wire."""
+    lab = make_lab(two_hosts(1).emulated())
+    assert lab.emulator in ("netem", "relay")
+    lab.emulate("eth1", delay_ms=20)
+    assert round_trip_ms(lab) == pytest.approx(40, abs=0.5)
+    lab.shape("eth1", 50)
+    assert round_trip_ms(lab) == pytest.approx(40, abs=1)
+    lab.emulate("eth1", "a->b", loss=100)
+    assert not traffic.ping(lab, "a", link_address(1, 2))
+    lab.emulate("eth1")
+    assert round_trip_ms(lab) < 1
 
 
 def test_a_dead_relay_is_said_and_goes_with_the_lab() -> None:

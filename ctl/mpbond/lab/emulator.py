@@ -220,6 +220,8 @@ def stop_log(namespace: str, wire: str, log: EmulationLog) -> None:
 
 def netem_words(to: Impairment, seed: int | None = None) -> Sequence[str]:
     """The same for netem, after `tc qdisc replace dev X root handle 1:`."""
+    if seed is not None:
+        raise EmulatorError("a seed: netem draws as it likes, take the relay")
     words = ["netem", "limit", str(_netem_limit(to))]
     if to.delay_ms or to.jitter_ms:
         words += ["delay", f"{to.delay_ms * 1000:.0f}us"]
@@ -234,8 +236,6 @@ def netem_words(to: Impairment, seed: int | None = None) -> Sequence[str]:
         words += ["corrupt", f"{to.corrupt:g}%"]
     if to.rate_mbit:
         words += ["rate", f"{to.rate_mbit * 1e6:.0f}bit"]
-    if seed is not None:
-        words += ["seed", str(seed)]
     return words
 
 
