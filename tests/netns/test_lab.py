@@ -48,6 +48,7 @@ BUILT = {name: make() for name, make in TOPOLOGIES.items()} | {
     "plain": two_hosts(2, guarded=False),
     "plain-gateways": gateways(2, guarded=False),
     "guarded-gateways": gateways(1, guarded=True),
+    **{f"emulated-{name}": make().emulated() for name, make in TOPOLOGIES.items()},
 }
 
 

@@ -63,6 +63,36 @@ def test_a_lab_stays_until_it_is_taken_down(run_dir: RunDir) -> None:
     assert list((run_dir.path / "lab").iterdir()) == []
 
 
+def test_a_wire_is_emulated_and_tells_what_it_did(run_dir: RunDir, tmp_path: Path) -> None:
+    """By commands of which none lives longer than it takes: the relay stays."""
+    before = leftovers.network()
+    made = mpbond_lab(run_dir, "up", "two-hosts", "--name", NAME, "--emulator", "relay")
+    assert (
+        "eth1: a eth1 10.77.1.1/24 fd77:1::1/64 = b eth1 10.77.1.2/24 fd77:1::2/64 (emulated)" in made.stdout
+    )
+    assert f"lab emulate {NAME} eth1 --delay 20" in made.stdout
+    assert answers()
+    assert (
+        mpbond_lab(run_dir, "emulate", NAME, "eth1", "--direction", "b->a", "--loss", "100").returncode == 0
+    )
+    with subprocess.Popen(
+        ["ip", "netns", "exec", f"{PREFIX}-{NAME}-a", "ping", "-i", "0.1", "10.77.1.2"],
+        stdout=subprocess.DEVNULL,
+    ) as ping:
+        file = tmp_path / "packets.csv"
+        log = mpbond_lab(run_dir, "log", NAME, "eth1", "--seconds", "1", "--csv", str(file))
+        ping.kill()
+    a_to_b, b_to_a = log.stdout.splitlines()
+    assert re.match(r"a->b: \d+ passed, held for 0\.", a_to_b)
+    assert re.match(r"b->a: 0 passed, \d+ dropped: loss", b_to_a)
+    assert {line.split(",")[1] for line in file.read_text().splitlines()[1:]} == {"passed", "loss"}
+    assert mpbond_lab(run_dir, "emulate", NAME, "eth1").returncode == 0
+    assert answers()
+    assert mpbond_lab(run_dir, "down").returncode == 0
+    assert namespaces(f"{PREFIX}-{NAME}-") == []
+    assert leftovers.difference(before, leftovers.network()) == []
+
+
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_the_printed_commands_bond_the_hosts(run_dir: RunDir, topology: str) -> None:
     """Taken from the output as they stand, by a shell: then the printed ping answers."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,8 @@ from mpbond.cli.options import RunDirOption, say
 from mpbond.errors import BondError, UsageError
 from mpbond.lab import kept
 from mpbond.lab.bonds import inner_address
-from mpbond.lab.topology import TOPOLOGIES, End, Topology
+from mpbond.lab.schedule import Impairment
+from mpbond.lab.topology import TOPOLOGIES, End, Topology, Wire
 from mpbond.rundir import from_option
 
 # Each makes its own lab, says what it does, and removes the lab.
@@ -30,6 +32,12 @@ class Direction(StrEnum):
     BOTH = "both"
     A_TO_B = "a->b"
     B_TO_A = "b->a"
+
+
+class Emulator(StrEnum):
+    AUTO = "auto"
+    NETEM = "netem"
+    RELAY = "relay"
 
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of the lab, as `lab up` said it.")]
@@ -46,15 +54,26 @@ def _require_root() -> None:
 def up(
     topology: Annotated[str, typer.Argument(metavar="TOPOLOGY", help=f"One of: {', '.join(TOPOLOGIES)}.")],
     name: Annotated[str, typer.Option("--name", help="For several at once.")] = kept.DEFAULT_NAME,
+    emulator: Annotated[
+        Emulator | None,
+        typer.Option(
+            "--emulator",
+            help="Emulate its wires: by the kernel's netem, by a relay process that can also log, "
+            "or auto: netem where there is one.",
+            show_default="wires as fast as the machine",
+        ),
+    ] = None,
     run_dir: RunDirOption = None,
 ) -> None:
     """Make a lab that stays; show its hosts, how to enter them and how to bond them.
 
-    Example: mpbond lab up two-hosts
+    Examples: mpbond lab up two-hosts
+
+    mpbond lab up two-hosts --emulator relay
     """
     kept.check_names(topology, name)
     _require_root()
-    made = kept.up(from_option(run_dir), topology, name)
+    made = kept.up(from_option(run_dir), topology, name, emulator.value if emulator else "")
     say(f"lab {name} ({topology}) is up. Its wires:")
     for line in _wires(made.lab.topology):
         say(f"  {line}")
@@ -73,6 +92,8 @@ def _say_what_next(made: kept.KeptLab, mpbond: str) -> None:
     wire = next(wire.name for wire in made.lab.topology.wires if wire.guarded)
     say(f"  {mpbond} lab cut {made.name} {wire}")
     say(f"  {mpbond} lab restore {made.name} {wire}")
+    if made.emulator:
+        say(f"  {mpbond} lab emulate {made.name} {wire} --delay 20 --jitter 2 --loss 1")
     say(f"  {mpbond} lab down {made.name}")
 
 
@@ -92,17 +113,26 @@ def _wires(topology: Topology) -> list[str]:
     def end(at: End) -> str:
         return f"{at.host} {at.ifname} {' '.join(at.addresses)}"
 
-    return [
-        f"{wire.name}: {end(wire.a)} = {end(wire.b)}{'' if wire.guarded else ' (plain: cannot be cut)'}"
-        for wire in topology.wires
-    ]
+    def note(wire: Wire) -> str:
+        if wire.emulated:
+            return " (emulated)"
+        return "" if wire.guarded else " (plain: cannot be cut)"
+
+    return [f"{wire.name}: {end(wire.a)} = {end(wire.b)}{note(wire)}" for wire in topology.wires]
 
 
-def _find_wire(name: str, wire: str, run_dir: str | None) -> kept.KeptLab:
+def _find_wire(name: str, wire: str, run_dir: str | None, *, emulated: bool = False) -> kept.KeptLab:
     found = kept.find(from_option(run_dir), name)
-    known = [guarded.name for guarded in found.lab.topology.wires if guarded.guarded]
+    wires = found.lab.topology.wires
+    known = [one.name for one in wires if (one.emulated if emulated else one.guarded)]
+    if emulated and not known:
+        raise UsageError(
+            f"lab {name} has no emulated wires: `mpbond lab up {found.topology} --emulator auto`"
+        )
     if wire not in known:
-        raise UsageError(f"no wire {wire!r} to cut in lab {name}; there are: {', '.join(known) or 'none'}")
+        what = "emulated" if emulated else "to cut"
+        there = ", ".join(known) or "none"
+        raise UsageError(f"no wire {wire!r} {what} in lab {name}; there are: {there}")
     _require_root()
     return found
 
@@ -130,6 +160,70 @@ def restore(name: NameArgument, wire: WireArgument, run_dir: RunDirOption = None
     """
     _find_wire(name, wire, run_dir).lab.restore(wire)
     say(f"{wire} works")
+
+
+@app.command()
+def emulate(
+    name: NameArgument,
+    wire: WireArgument,
+    direction: DirectionOption = Direction.BOTH,
+    delay: Annotated[float, typer.Option("--delay", help="Of every packet, in ms.")] = 0.0,
+    jitter: Annotated[
+        float, typer.Option("--jitter", help="Standard deviation of the delay, in ms; packets may overtake.")
+    ] = 0.0,
+    loss: Annotated[float, typer.Option("--loss", help="Percent of the packets.")] = 0.0,
+    rate: Annotated[float, typer.Option("--rate", help="Mbit/s; 0: no limit.")] = 0.0,
+    queue: Annotated[
+        float, typer.Option("--queue", help="How much waits for the rate, in ms; more is dropped.")
+    ] = 20.0,
+    reorder: Annotated[float, typer.Option("--reorder", help="Percent that skip the delay.")] = 0.0,
+    corrupt: Annotated[float, typer.Option("--corrupt", help="Percent that get a bit flipped.")] = 0.0,
+    seed: Annotated[int | None, typer.Option("--seed", help="For the same draws again.")] = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Make a wire slow, lossy, narrow or faulty; what is not given is as it should be.
+
+    Examples: mpbond lab emulate lab eth1 --delay 20 --jitter 2 --loss 1
+
+    mpbond lab emulate lab eth1 --direction "b->a" --rate 10 --queue 50
+
+    mpbond lab emulate lab eth1
+    """
+    impairments = {
+        "delay_ms": delay,
+        "jitter_ms": jitter,
+        "loss": loss,
+        "rate_mbit": rate,
+        "queue_ms": queue,
+        "reorder": reorder,
+        "corrupt": corrupt,
+    }
+    Impairment(**impairments)
+    _find_wire(name, wire, run_dir, emulated=True).lab.emulate(wire, direction, seed=seed, **impairments)
+    say(f"{wire} is emulated ({direction}); `mpbond lab emulate {name} {wire}` makes it a good one again")
+
+
+@app.command()
+def log(
+    name: NameArgument,
+    wire: WireArgument,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.0, help="How long to record.")] = 5.0,
+    csv: Annotated[Path | None, typer.Option("--csv", help="One line for each packet, to FILE.")] = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """What became of the packets on an emulated wire, which the relay knows exactly.
+
+    Examples: mpbond lab log lab eth1
+
+    mpbond lab log lab eth1 --seconds 10 --csv packets.csv
+    """
+    lab = _find_wire(name, wire, run_dir, emulated=True).lab
+    with lab.emulation_log(wire) as recorded:
+        time.sleep(seconds)
+    for line in recorded.summary():
+        say(line)
+    if csv is not None:
+        recorded.write_csv(csv)
 
 
 @app.command()

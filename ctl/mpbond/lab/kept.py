@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,20 @@ BONDED = ("a", "b")
 
 @dataclass(frozen=True, slots=True)
 class KeptLab:
-    """A lab by its name; `topology` is one of TOPOLOGIES."""
+    """A lab by its name; `topology` is one of TOPOLOGIES; `emulator`, where its wires
+    are emulated, one of emulator.KINDS."""
 
     name: str
     topology: str
     folder: Path
+    emulator: str = ""
 
     @property
     def lab(self) -> Lab:
-        return Lab(TOPOLOGIES[self.topology](), tag=self.name)
+        topology = TOPOLOGIES[self.topology]()
+        if not self.emulator:
+            return Lab(topology, tag=self.name)
+        return Lab(topology.emulated(), tag=self.name, emulator=self.emulator)
 
     def run_dir(self, host: str) -> Path:
         """For --run-dir: two hosts on one machine must not share it."""
@@ -80,23 +85,27 @@ def _folder(run_dir: RunDir) -> Path:
     return run_dir.path / "lab"
 
 
-def up(run_dir: RunDir, topology: str, name: str) -> KeptLab:
+def up(run_dir: RunDir, topology: str, name: str, emulator: str = "") -> KeptLab:
     """Makes a lab that stays. Raises UsageError for names that cannot be."""
     check_names(topology, name)
     if namespaces(f"{PREFIX}-{name}-"):
         raise UsageError(f"lab {name} is up already; `mpbond lab down {name}` removes it")
-    kept = KeptLab(name, topology, _folder(run_dir) / name)
+    kept = KeptLab(name, topology, _folder(run_dir) / name, emulator)
     # Remembered first: what is interrupted halfway can still be taken down by name.
     run_dir.make()
     kept.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (kept.folder / "topology").write_text(topology)
+    (kept.folder / "topology").write_text(f"{topology} {emulator}")
     for site in sites(kept.lab.topology):
         kept.site(site.host).write_text(site.as_yaml())
+    lab = kept.lab
     try:
-        kept.lab.__enter__()
+        lab.__enter__()
     except BaseException:
         shutil.rmtree(kept.folder)
         raise
+    if emulator:
+        kept = replace(kept, emulator=lab.emulator)
+        (kept.folder / "topology").write_text(f"{topology} {kept.emulator}")
     return kept
 
 
@@ -109,8 +118,11 @@ def check_names(topology: str, name: str) -> None:
 
 def every(run_dir: RunDir) -> list[KeptLab]:
     """All that `up` made under this run dir."""
-    files = sorted(_folder(run_dir).glob("*/topology"))
-    return [KeptLab(file.parent.name, file.read_text(), file.parent) for file in files]
+    found: list[KeptLab] = []
+    for file in sorted(_folder(run_dir).glob("*/topology")):
+        topology, *emulator = file.read_text().split()
+        found.append(KeptLab(file.parent.name, topology, file.parent, *emulator))
+    return found
 
 
 def find(run_dir: RunDir, name: str) -> KeptLab:

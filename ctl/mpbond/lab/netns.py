@@ -3,7 +3,8 @@
 Every lab has its own namespaces, named after the process that made them, and a
 middle one that guarded wires run through: there nftables hands packets from one
 veth to the other, whole super-packets included, and there they are dropped or
-shaped. (netem is absent from small kernels.)
+shaped. In the middle of an emulated wire netem delays them too, or, as small kernels
+lack it, a process takes them from one veth to the other: relay.py.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from mpbond.errors import BondError
+from mpbond.lab import emulator
+from mpbond.lab.emulator import EmulationLog, EmulatorError
+from mpbond.lab.schedule import Impairment
 from mpbond.lab.topology import End, Topology, Wire
 
 PREFIX = "mpb"
 _MIDDLE = "mid"
+_HAND_OVER = 'fwd to "{to}"'
 _counter = itertools.count()
 
 # No duplicate address detection, no router discovery: a lab is up when it is made.
@@ -83,11 +89,16 @@ def _sides(wire: Wire) -> tuple[_Side, _Side]:
 
 
 class Lab:
-    """A topology while it is up: use it in a `with` statement."""
+    """A topology while it is up: use it in a `with` statement.
 
-    def __init__(self, topology: Topology, tag: str | None = None) -> None:
+    `emulator`, for emulated wires: "netem", "relay", or "auto" for netem where the
+    kernel has it; once the lab is built, the one it has.
+    """
+
+    def __init__(self, topology: Topology, tag: str | None = None, emulator: str = "auto") -> None:
         self.topology = topology
         self.tag = tag or f"{os.getpid()}-{next(_counter)}"
+        self.emulator = emulator
         self._processes: list[subprocess.Popen[Any]] = []
         self._ifindexes = itertools.count()
 
@@ -120,6 +131,7 @@ class Lab:
             self.run(host.name, ["sysctl", "-qw", *(f"{key}={value}" for key, value in settings.items())])
         for wire in self.topology.wires:
             self._build_wire(wire)
+        self._build_emulators([wire for wire in self.topology.wires if wire.emulated])
         for host in self.topology.hosts:
             self._batch(host.name, ["link set lo up", *(self._route(*route) for route in host.routes)])
         for wire in self.topology.wires:
@@ -140,9 +152,41 @@ class Lab:
             for end, side in zip((wire.a, wire.b), _sides(wire), strict=True):
                 self._veth(end.host, end.ifname, _MIDDLE, side.ifname, wire.mtu)
                 self._batch(_MIDDLE, [f"link set {side.ifname} up addrgenmode none"])
-            self.restore(wire.name)
+            self._filter(wire, "both", [_HAND_OVER])
         for end in (wire.a, wire.b):
             self._batch(end.host, self._addressing(end))
+
+    def _build_emulators(self, wires: Sequence[Wire]) -> None:
+        if not wires:
+            return
+        for end in (end for wire in wires for end in (wire.a, wire.b)):
+            emulator.as_on_a_real_wire(self.ns(end.host), end.ifname)
+        if self.emulator == "auto":
+            self.emulator = "netem" if self._has_netem() else "relay"
+        if self.emulator == "netem":
+            for wire in wires:
+                self._netem(wire, "both", emulator.netem_words(Impairment()))
+            return
+        started = [(wire, self._start_relay(wire)) for wire in wires]
+        for wire, relay in started:
+            emulator.wait_ready(wire.name, relay)
+
+    def _has_netem(self) -> bool:
+        """Tried, on the middle's own loopback."""
+        try:
+            command(["tc", "-n", self.ns(_MIDDLE), "qdisc", "add", "dev", "lo", "root", "netem"])
+        except LabError:
+            return False
+        return True
+
+    def _start_relay(self, wire: Wire) -> subprocess.Popen[str]:
+        # The relay sees packets before this hook: nothing but the relay hands them over.
+        self._filter(wire, "both", ["drop"])
+        argv = emulator.relay_argv(wire.name, wire.mtu, [side.ifname for side in _sides(wire)])
+        # A session of its own: it stays with a lab that outlives the command that made it.
+        return self.start(
+            _MIDDLE, argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
 
     def _veth(self, host_a: str, if_a: str, host_b: str, if_b: str, mtu: int) -> None:
         """A pair whose ends differ in their numbers: the kernel tells of a carrier's
@@ -166,6 +210,9 @@ class Lab:
             if process.poll() is None:
                 process.kill()
             process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
         self._processes.clear()
         for name in namespaces(f"{PREFIX}-{self.tag}-"):
             remove_namespace(name)
@@ -203,28 +250,101 @@ class Lab:
         command(self.inside(_MIDDLE, ["nft", "-f", "-"]), input_text="\n".join(lines) + "\n")
         return before_ns
 
+    def _gate(
+        self, wire_name: str, direction: str, rules: Sequence[str], *, is_cut: bool = False, lose: float = 0.0
+    ) -> int:
+        """`rules` where nftables hands over, the rest where the relay does."""
+        wire = self.topology.wire(wire_name)
+        if not self._is_relayed(wire):
+            return self._filter(wire, direction, rules)
+        before_ns = time.time_ns()
+        self._ask(wire, emulator.gate_request(direction, is_cut=is_cut, lose=lose))
+        return before_ns
+
     def cut(self, wire_name: str, direction: str = "both") -> int:
         """Drops everything, silently: no end sees its carrier go.
 
         `direction`: both, a->b or b->a, by the wire's ends.
         """
-        return self._filter(self.topology.wire(wire_name), direction, ["drop"])
+        return self._gate(wire_name, direction, ["drop"], is_cut=True)
 
     def restore(self, wire_name: str, direction: str = "both") -> int:
-        """The end of a cut or of losses."""
-        return self._filter(self.topology.wire(wire_name), direction, ['fwd to "{to}"'])
+        """The end of a cut or of losses; what `emulate` set stays."""
+        return self._gate(wire_name, direction, [_HAND_OVER])
 
     def lose(self, wire_name: str, percent: float, direction: str = "both") -> int:
         """Drops `percent` of the packets, at random."""
         rule = f"numgen random mod 10000 < {round(percent * 100)} drop"
-        return self._filter(self.topology.wire(wire_name), direction, [rule, 'fwd to "{to}"'])
+        return self._gate(wire_name, direction, [rule, _HAND_OVER], lose=percent)
 
     def shape(self, wire_name: str, rate_mbit: float, queue_ms: float = 20.0) -> None:
         """Both directions to a rate, by a token bucket with a queue of `queue_ms`."""
-        for side in _sides(self.topology.wire(wire_name)):
+        wire = self.topology.wire(wire_name)
+        if self._is_relayed(wire):
+            self._ask(wire, emulator.shape_request(rate_mbit, queue_ms))
+            return
+        place = ["parent", "1:1", "handle", "10:"] if wire.emulated else ["root"]
+        for side in _sides(wire):
             bucket = f"tbf rate {rate_mbit}mbit burst 16kb latency {queue_ms}ms"
-            device = ["qdisc", "replace", "dev", side.ifname, "root"]
+            device = ["qdisc", "replace", "dev", side.ifname, *place]
             command(["tc", "-n", self.ns(_MIDDLE), *device, *bucket.split()])
+
+    # ---- emulated wires -----------------------------------------------------------
+
+    def emulate(
+        self, wire_name: str, direction: str = "both", *, seed: int | None = None, **impairments: float
+    ) -> int:
+        """From now on one or both directions of an emulated wire are like this: the
+        fields of schedule.Impairment, and what is not given is not impaired. In force
+        when it returns; the time is that of _filter. `seed` starts the draws anew."""
+        wire = self._emulated(wire_name)
+        impairment = Impairment(**impairments)
+        before_ns = time.time_ns()
+        if self._is_relayed(wire):
+            self._ask(wire, emulator.emulate_request(direction, impairment, seed))
+        else:
+            self._netem(wire, direction, emulator.netem_words(impairment, seed))
+        return before_ns
+
+    def emulation(self, wire_name: str) -> dict[str, Any]:
+        """What a wire's relay is set to, and how many packets it holds."""
+        return self._ask(self._relayed(wire_name), {"do": "show"})
+
+    @contextmanager
+    def emulation_log(self, wire_name: str) -> Iterator[EmulationLog]:
+        """What becomes of each packet while the block lasts; read it after the block."""
+        wire = self._relayed(wire_name)
+        log = EmulationLog()
+        emulator.start_log(self.ns(_MIDDLE), wire.name)
+        try:
+            yield log
+        finally:
+            emulator.stop_log(self.ns(_MIDDLE), wire.name, log)
+
+    def _emulated(self, wire_name: str) -> Wire:
+        wire = self.topology.wire(wire_name)
+        if not wire.emulated:
+            raise LabError(f"{wire_name} is not an emulated wire")
+        return wire
+
+    def _relayed(self, wire_name: str) -> Wire:
+        wire = self._emulated(wire_name)
+        if not self._is_relayed(wire):
+            raise EmulatorError(f"{wire_name} is emulated by netem, which tells nothing: take the relay")
+        return wire
+
+    def _is_relayed(self, wire: Wire) -> bool:
+        return wire.emulated and self.emulator == "relay"
+
+    def _ask(self, wire: Wire, request: dict[str, Any]) -> dict[str, Any]:
+        return emulator.ask(self.ns(_MIDDLE), wire.name, request)[0]
+
+    def _netem(self, wire: Wire, direction: str, words: Sequence[str]) -> None:
+        """At the end where a direction leaves the middle; a rate's tbf below it stays."""
+        for way in emulator.ways(direction):
+            ifname = _sides(wire)[1 - way].ifname
+            device = ["qdisc", "replace", "dev", ifname, "root", "handle", "1:"]
+            command(["tc", "-n", self.ns(_MIDDLE), *device, *words])
 
     def carrier(self, wire_name: str, host: str, up: bool) -> int:
         """The far end of a host's wire goes down or up: the host loses its carrier."""

@@ -1,8 +1,9 @@
 """Topologies as data: hosts, wires, addresses. Pure; netns.py makes them real.
 
-Two kinds of wire. A plain one is a veth pair, as fast as the machine. A guarded
+Three kinds of wire. A plain one is a veth pair, as fast as the machine. A guarded
 one has a silent middle that can drop, lose, shape and cut without either end
-losing its carrier, as a provider's network does.
+losing its carrier, as a provider's network does. An emulated one is a guarded one
+whose middle can also delay, reorder and damage; it sees every packet by itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Two ends; `guarded` as above; `rate_mbit` None = as fast as it goes."""
+    """Two ends; `guarded` and `emulated` (on top of guarded) as above; `rate_mbit`
+    None = as fast as it goes."""
 
     name: str
     a: End
@@ -30,6 +32,11 @@ class Wire:
     guarded: bool = True
     mtu: int = 1500
     rate_mbit: float | None = None
+    emulated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.emulated and not self.guarded:
+            raise ValueError(f"{self.name}: an emulated wire is a guarded one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,10 @@ class Topology:
     def with_wires(self, **changes: object) -> Topology:
         """The same with every wire changed: rate_mbit=100, guarded=False, ..."""
         return replace(self, wires=tuple(replace(wire, **changes) for wire in self.wires))  # type: ignore[arg-type]
+
+    def emulated(self) -> Topology:
+        """The same with every guarded wire emulated."""
+        return replace(self, wires=tuple(replace(wire, emulated=wire.guarded) for wire in self.wires))
 
 
 def link_address(link: int, end: int, version: int = 4) -> str:

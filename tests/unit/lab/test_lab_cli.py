@@ -22,6 +22,9 @@ PROBLEMS = [
     ("no lab of that name", ["down", "other"], "no lab is up (run dir"),
     ("no lab to cut in", ["cut", "lab", "eth1"], "`mpbond lab up TOPOLOGY` makes one"),
     ("no lab to mend", ["restore", "lab", "eth1"], "no lab is up"),
+    ("no lab to emulate in", ["emulate", "lab", "eth1", "--delay", "5"], "no lab is up"),
+    ("a loss that cannot be", ["emulate", "lab", "eth1", "--loss", "101"], "loss 101: wanted 0 to 100"),
+    ("no lab to log", ["log", "lab", "eth1"], "no lab is up"),
     ("one and all", ["down", "lab", "--all"], "either a NAME or --all"),
     ("an unknown scenario", ["run", "opera"], "no scenario 'opera'; there are: demo, failover"),
 ]
@@ -64,6 +67,23 @@ def test_a_wire_that_is_not_there(two_labs: RunDir, verb: str) -> None:
     argv = [verb, "one", "eth9", "--run-dir", str(two_labs.path)]
     result = CliRunner().invoke(cli.app, argv)
     assert str(result.exception) == "no wire 'eth9' to cut in lab one; there are: eth1, eth2, eth3"
+
+
+@pytest.mark.parametrize("verb", ["emulate", "log"])
+def test_emulated_wires_are_asked_for(two_labs: RunDir, verb: str) -> None:
+    argv = [verb, "one", "eth1", "--run-dir", str(two_labs.path)]
+    said = str(CliRunner().invoke(cli.app, argv).exception)
+    assert said == "lab one has no emulated wires: `mpbond lab up two-hosts --emulator auto`"
+
+
+def test_a_lab_remembers_how_its_wires_are_emulated(two_labs: RunDir) -> None:
+    (two_labs.path / "lab" / "two" / "topology").write_text("two-hosts relay")
+    plain, emulated = (kept.find(two_labs, name).lab for name in ("one", "two"))
+    assert not any(wire.emulated for wire in plain.topology.wires)
+    assert all(wire.emulated for wire in emulated.topology.wires)
+    assert emulated.emulator == "relay"
+    said = str(CliRunner().invoke(cli.app, ["log", "two", "eth9", "--run-dir", str(two_labs.path)]).exception)
+    assert said == "no wire 'eth9' emulated in lab two; there are: eth1, eth2, eth3"
 
 
 def test_down_with_nothing_up_is_no_error(tmp_path: Path) -> None:
