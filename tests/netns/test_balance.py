@@ -92,14 +92,12 @@ def test_rr_at_random(bonded: MakeBonds) -> None:
     assert all(abs(count - 64_000 / 3) <= 0.03 * 64_000 / 3 for count in counts.values()), counts
 
 
-@pytest.mark.parametrize("packets_per_link", [1, 64])
-def test_rr_gives_one_tcp_flow_both_links(
-    bonds_on: Callable[[Topology], Bonds], packets_per_link: int
-) -> None:
-    """Two links of 100 Mbit/s: one flow gets at least 1.85 times what one link gives."""
+def test_rr_gives_one_tcp_flow_both_links(bonds_on: Callable[[Topology], Bonds]) -> None:
+    """Two links of 100 Mbit/s: one flow gets at least 1.85 times what one link gives.
+    A link turn of one packet: longer ones reorder more than TCP likes (docs/policies.md)."""
     bonds = bonds_on(two_hosts(3).with_wires(rate_mbit=100))
     ends = [[link_address(link, end) for link in (1, 2)] for end in (1, 2)]
-    bonds.up(*pair(ends[0], ends[1], round_robin(packets_per_link)))
+    bonds.up(*pair(ends[0], ends[1], round_robin(1)))
     bonds.wait_eligible("a", "b", 2)
     with traffic.iperf_server(bonds.lab, "b"):
         options = "-C cubic"

@@ -132,6 +132,8 @@ def test_rate_holds_in_both_directions_and_for_its_wire_alone(make_lab: MakeLab)
 def test_loss_is_random_at_about_its_ratio(make_lab: MakeLab) -> None:
     """2000 packets at 20%: four standard deviations are 72 packets."""
     lab = make_lab(two_hosts(1))
+    # Neighbours first: three lost ARP requests in a row are no packets of the stream.
+    wait_for("eth1 answers", lambda: ping_across(lab, lab.topology.wire("eth1")) == [])
     lab.lose("eth1", 20, "a->b")
     with traffic.stream(lab, "a", "b", link_address(1, 2), interval_us=200, count=2000) as stream:
         report = stream.finish()
