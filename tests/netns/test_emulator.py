@@ -37,6 +37,7 @@ MakeEmulated = Callable[..., Lab]
 HEADERS = 14 + 20 + 8
 STREAM_FRAME = HEADERS + 16
 _SO_NO_CHECK = 11
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h: beyond rmem_max, as all is sent before any is read
 PORT = 6000
 DELAYS = {"eth1": 10, "eth2": 30}
 
@@ -88,6 +89,7 @@ def udp_pair(lab: Lab) -> Iterator[tuple[socket.socket, socket.socket]]:
     with in_namespace(lab.ns("a"), make) as sender, in_namespace(lab.ns("b"), make) as receiver:
         sender.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
         sender.connect((link_address(1, 2), PORT))
+        receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 22)
         receiver.bind((link_address(1, 2), PORT))
         receiver.settimeout(1)
         yield sender, receiver
