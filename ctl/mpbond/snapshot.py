@@ -13,6 +13,7 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class PathSnapshot:
     """One path. `address` is the remote one, with port; `state` is health's word.
+    `deliveredRate`: data that the peer receives over it, Mbit/s as is `capacity`.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
     call it a spare; None while it has not said."""
 
@@ -31,6 +32,7 @@ class PathSnapshot:
     packetLossRatio: float | None
     packetErrorRatio: float | None
     capacity: int | None
+    deliveredRate: float | None
     relativeQuality: float | None
     allocation: float
     txPackets: int
