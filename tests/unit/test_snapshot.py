@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from typing import Any
 
+import pytest
+
+from mpbond.errors import UsageError
 from mpbond.snapshot import BondSnapshot, PathSnapshot, Snapshot, from_json
 
 PATH = PathSnapshot(
@@ -43,6 +47,13 @@ def test_what_comes_back_is_frozen_all_the_way_down() -> None:
     back = through_json(FULL)
     assert hash(back.bonds) == hash(FULL.bonds)
     assert hash(back.notes) == hash(FULL.notes)
+
+
+@pytest.mark.parametrize("change", [{"later": 1}, {"bonds": None}, {"bonds": [{}]}])
+def test_one_of_another_version_is_called_so(change: dict[str, Any]) -> None:
+    data = {**FULL.as_json(), **change}
+    with pytest.raises(UsageError, match="another version"):
+        from_json(data)
 
 
 def test_as_json_has_every_field() -> None:
