@@ -35,6 +35,7 @@ SHOWS = {
     "spare-only-lte": {"balance-xor"},
     "two-equal-lines": {"balance-xor"},
     "unequal-lines": {"balance-aware"},
+    "voice-and-bulk": {BasePolicy.BALANCE_AWARE},
     "vehicle": {"active-backup"},
     "voip-broadcast": {"broadcast", "balance-xor"},
 }
