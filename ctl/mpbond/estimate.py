@@ -41,6 +41,10 @@ IDLE_BPS = 64_000.0
 JUMP = 1 << 28
 # Of the data, so many packets may have overtaken the probe that counts them.
 OVERTAKERS = 64
+# Where packets overtake, losses are counted too high and then too low. Twice as far as
+# they fell in a period they may be wrong, half as far after so long without a fall.
+DOUBT = 2.0
+DOUBT_HALVES_NS = 10 * SECOND_NS
 
 # In `totals` and `history`: packets sent and lost, packets checked and failed.
 _COUNTS = 4
@@ -56,6 +60,7 @@ _STATE = np.dtype(
         ("received_packets", "<u4"),
         ("passed_packets", "<u8"),
         ("failed_packets", "<u8"),
+        ("doubt", "<f8"),
         ("totals", "<i8", _COUNTS),
         ("history", "<i8", (STEPS, _COUNTS)),  # `totals` as each second began
         ("ratios", "<f8", _COUNTS // 2),
@@ -114,7 +119,7 @@ class PathEstimator(Rows):
         before_ns = sample.now_ns if self._now_ns is None else self._now_ns
         turned = self._turn_pages(before_ns, sample.now_ns)
         answered, counting = self._live_and_die(sample)
-        self._count(sample, counting)
+        self._count(sample, counting, sample.now_ns - before_ns)
         self._judge(sample.now_ns, answered | turned)
         self._time(sample, answered)
         self._rate_of_sending(sample)
@@ -150,20 +155,22 @@ class PathEstimator(Rows):
         state["seen"], state["gone"] = True, gone
         return (state["filled"] > 0) & (begun | (answers > 0)), counting
 
-    def _count(self, sample: Sample, counting: Bools) -> None:
+    def _count(self, sample: Sample, counting: Bools, since_ns: int) -> None:
         """Adds what was sent, lost, checked and failed since the last reading."""
         state = self.state
         probes = (sample.probe_highest - state["probe_highest"]).astype(np.int64)
         answered = (sample.probes_answered - state["probes_answered"]).astype(np.int64)
         sane = counting & (probes < JUMP) & (answered >= 0)
+        lost = np.where(sane, probes - answered, 0)
         state["totals"][:, 0] += np.where(sane, probes, 0)
-        state["totals"][:, 1] += np.where(sane, probes - answered, 0)
 
         sent = (sample.sent_packets - state["sent_packets"]).astype(np.int64)
         received = (sample.received_packets - state["received_packets"]).astype(np.int64)
         sane = counting & (sent < JUMP) & (received <= sent + sent // 8 + OVERTAKERS)
+        lost += np.where(sane, sent - received, 0)
         state["totals"][:, 0] += np.where(sane, sent, 0)
-        state["totals"][:, 1] += np.where(sane, sent - received, 0)
+        state["totals"][:, 1] += lost
+        state["doubt"] = np.maximum(state["doubt"] * 0.5 ** (since_ns / DOUBT_HALVES_NS), -DOUBT * lost)
 
         passed = (sample.passed_packets - state["passed_packets"]).astype(np.int64)
         failed = (sample.failed_packets - state["failed_packets"]).astype(np.int64)
@@ -178,7 +185,9 @@ class PathEstimator(Rows):
         for rows in _chunks(np.flatnonzero(due)):
             before = state["history"][rows[:, np.newaxis], begun]
             lately = state["totals"][rows][:, np.newaxis] - before
-            found = ratios(lately[..., 1::2], lately[..., ::2])
+            doubt = np.zeros((len(rows), _COUNTS // 2))
+            doubt[:, 0] = state["doubt"][rows]
+            found = ratios(lately[..., 1::2], lately[..., ::2], doubt)
             state["ratios"][rows] = found.value
             state["ratios_least"][rows] = found.least
 
