@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpbond.rows import Floats, Ints
+from mpbond.rows import Array, Floats, Ints
 
 # Seconds back from the current one; the ring holds a power of two of them.
 WINDOWS = np.array([1, 2, 4, 8, 16, 32, 60])
@@ -73,13 +73,11 @@ def ratios(bad: Ints, every: Ints, doubt: Floats) -> Ratios:
     in_common = np.maximum.accumulate(lower, axis=1) <= np.minimum.accumulate(upper, axis=1)
     longest = in_common.sum(axis=1, keepdims=True) - 1
 
-    def chosen(figures: Floats) -> Floats:
-        figure: Floats = np.take_along_axis(figures, longest, axis=1)[:, 0]
+    def chosen(figures: Array) -> Array:
+        figure: Array = np.take_along_axis(figures, longest, axis=1)[:, 0]
         return figure
 
-    count = chosen(total)
-    known = chosen(every) > 0
+    known, count = chosen(every) > 0, chosen(total)
     value = np.where(known, np.minimum(chosen(lost) / count, 1.0), np.nan)
-    return Ratios(
-        value, np.where(known, np.minimum(at_least(chosen(surely), PROOF_SIGMAS) / count, 1.0), np.nan)
-    )
+    least = np.where(known, np.minimum(at_least(chosen(surely), PROOF_SIGMAS) / count, 1.0), np.nan)
+    return Ratios(value, least)
