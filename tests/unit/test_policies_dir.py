@@ -35,8 +35,8 @@ SHOWS = {
     "spare-only-lte": {"balance-xor"},
     "two-equal-lines": {"balance-xor"},
     "unequal-lines": {"balance-aware"},
-    "voice-and-bulk": {BasePolicy.BALANCE_AWARE},
     "vehicle": {"active-backup"},
+    "voice-and-bulk": {"balance-aware"},
     "voip-broadcast": {"broadcast", "balance-xor"},
 }
 
