@@ -1,44 +1,40 @@
-"""Path measurements and the score made of them. Pure: samples in, numbers out.
+"""The score made of what was measured. Pure: arrays in, numbers out.
 
 semantics: x = exp(-4 value/max) for each of the four; quality is their weighted
-sum. What is not measured yet is None and counts as perfect, so that a fresh path
+sum. What is not measured yet is NaN and counts as perfect, so that a fresh path
 is judged by what is known of it.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mpbond.config.model import LinkQuality
+from mpbond.rows import Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """Latency (RTT/2) and its standard deviation in ms; loss and error as ratios."""
+class Limits:
+    """A row per path, (n, 4) each: latency and its variation in ms, loss and errors as
+    ratios: the maxima that a policy allows, and how much each of the four weighs."""
 
-    latency_ms: float | None = None
-    pdv_ms: float | None = None
-    plr: float | None = None
-    per: float | None = None
-
-
-def measure_rtt(samples_ns: np.ndarray, count: int) -> Measurement:
-    """From the ring of the last round trips; `count` = samples ever taken."""
-    taken = samples_ns[: min(count, len(samples_ns))].astype(np.float64) / 2e6
-    if len(taken) == 0:
-        return Measurement()
-    return Measurement(latency_ms=float(taken.mean()), pdv_ms=float(taken.std()))
+    most: Floats
+    weight: Floats
 
 
-def score(measured: Measurement, limits: LinkQuality) -> float:
-    """0..1, 1 for a path without delay, variance, loss or errors."""
-    parts = (
-        (measured.latency_ms, limits.lat_max_ms, limits.lat_weight),
-        (measured.pdv_ms, limits.pdv_max_ms, limits.pdv_weight),
-        (measured.plr, limits.plr_max, limits.plr_weight),
-        (measured.per, limits.per_max, limits.per_weight),
-    )
-    return sum(weight * math.exp(-4.0 * (value or 0.0) / limit) for value, limit, weight in parts)
+def limits_of(policies: Sequence[LinkQuality]) -> Limits:
+    """One for each path, in their order."""
+    most = [(at.lat_max_ms, at.pdv_max_ms, at.plr_max, at.per_max) for at in policies]
+    weight = [(at.lat_weight, at.pdv_weight, at.plr_weight, at.per_weight) for at in policies]
+    return Limits(np.reshape(most, (-1, 4)).astype(float), np.reshape(weight, (-1, 4)).astype(float))
+
+
+def scores(values: Floats, limits: Limits) -> Floats:
+    """0..1 for each path of `values` (n, 4), 1 for one without delay, variation, loss
+    or errors. (n,)"""
+    part = np.exp(-4.0 * np.nan_to_num(values) / limits.most)
+    total: Floats = (limits.weight * part).sum(axis=1)
+    return total

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mpbond.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class PathSnapshot:
     """One path. `address` is the remote one, with port; `state` is health's word.
+    `deliveredRate`: data that the peer receives over it, Mbit/s as is `capacity`.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
     call it a spare; None while it has not said."""
 
@@ -31,6 +34,7 @@ class PathSnapshot:
     packetLossRatio: float | None
     packetErrorRatio: float | None
     capacity: int | None
+    deliveredRate: float | None
     relativeQuality: float | None
     allocation: float
     txPackets: int
@@ -95,9 +99,15 @@ class Snapshot:
 
 
 def from_json(data: dict[str, Any]) -> Snapshot:
-    """The inverse of `Snapshot.as_json`."""
-    bonds = tuple(
-        BondSnapshot(**{**bond, "paths": tuple(PathSnapshot(**path) for path in bond["paths"])})
-        for bond in data["bonds"]
-    )
-    return Snapshot(**{**data, "bonds": bonds, "notes": tuple(data["notes"])})
+    """The inverse of `Snapshot.as_json`. UsageError where the controller that wrote it
+    knows other fields: it was started by another version."""
+    try:
+        bonds = tuple(
+            BondSnapshot(**{**bond, "paths": tuple(PathSnapshot(**path) for path in bond["paths"])})
+            for bond in data["bonds"]
+        )
+        return Snapshot(**{**data, "bonds": bonds, "notes": tuple(data["notes"])})
+    except (KeyError, TypeError) as error:
+        raise UsageError(
+            "the running controller is of another version of mpbond: `mpbond down`, then `mpbond up FILE`"
+        ) from error

@@ -15,6 +15,10 @@ VERSION = 1
 HEADER_LEN = 16
 PROBE_LEN = 40
 TYPE_DATA, TYPE_PROBE, TYPE_ANSWER = 0, 1, 2
+# The share of a probe's bytes where damage is seen, and on which path: the session
+# number, were it damaged, would be nobody's, and the path number another path's.
+_UNTRACED = 8 + 2
+DAMAGE_SEEN = 1 - _UNTRACED / (HEADER_LEN + PROBE_LEN)
 
 _DONT_FRAGMENT = 0x4000
 _TTL = 64

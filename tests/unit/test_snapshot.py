@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from typing import Any
 
+import pytest
+
+from mpbond.errors import UsageError
 from mpbond.snapshot import BondSnapshot, PathSnapshot, Snapshot, from_json
 
 PATH = PathSnapshot(
     idx=0, ifname="eth0", localAddress="10.0.0.2", address="203.0.113.1:9944", mode="primary",
     state="up", alive=True, eligible=True, bonded=True, active=True, latencyMean=10.25,
     latencyVariance=0.5, packetLossRatio=None, packetErrorRatio=None, capacity=1000,
-    relativeQuality=0.9, allocation=1.0, txPackets=1, txBytes=2, rxPackets=3, rxBytes=4,
+    deliveredRate=12.5, relativeQuality=0.9, allocation=1.0, txPackets=1, txBytes=2, rxPackets=3, rxBytes=4,
     lastInAge=0.1, lastOutAge=0.2, assignedFlowCount=5, rx="tc",
     flaps=2, heldMs=1500.5, peerSpare=False,
 )  # fmt: skip
@@ -43,6 +47,13 @@ def test_what_comes_back_is_frozen_all_the_way_down() -> None:
     back = through_json(FULL)
     assert hash(back.bonds) == hash(FULL.bonds)
     assert hash(back.notes) == hash(FULL.notes)
+
+
+@pytest.mark.parametrize("change", [{"later": 1}, {"bonds": None}, {"bonds": [{}]}])
+def test_one_of_another_version_is_called_so(change: dict[str, Any]) -> None:
+    data = {**FULL.as_json(), **change}
+    with pytest.raises(UsageError, match="another version"):
+        from_json(data)
 
 
 def test_as_json_has_every_field() -> None:

@@ -32,6 +32,7 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         packetLossRatio=None,
         packetErrorRatio=None,
         capacity=None,
+        deliveredRate=None,
         relativeQuality=0.9,
         allocation=1 / 3,
         txPackets=123456,

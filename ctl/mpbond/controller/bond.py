@@ -131,6 +131,11 @@ class BondState:
         self.memory.rotate()
         return following.index
 
+    @property
+    def is_undecided(self) -> bool:
+        """Would the policy, if nothing changes, decide otherwise in a later period?"""
+        return self.memory.challenger is not None
+
     def assign(self, *, period: bool = True) -> Assignment:
         """What the policy says now; also remembered. Only a call that ends a `period`
         counts as one to the policies that wait for several."""

@@ -19,23 +19,21 @@ from mpbond.config.model import Config, Policy
 from mpbond.controller import adopt, reading
 from mpbond.controller.apply import Applier
 from mpbond.controller.bond import BondState
+from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
 from mpbond.errors import UsageError
-from mpbond.health import State
 from mpbond.inventory import Inventory
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
 from mpbond.layout import Layout, Placement
-from mpbond.quality import score
 from mpbond.sessions import SessionPair
 from mpbond.snapshot import Snapshot
 from mpbond.weights import fill_slots
 
 Say = Callable[[str], None]
 
-# Set where the peer calls a path a spare and we do not; its own flag, as what we say
-# to the peer is about our word alone.
-_PEER_SPARE = getattr(abi.PathFlag, "PEER_SPARE", None)
+# Between two periods of the policies that count them; a few control periods.
+POLICY_PERIOD_NS = 500_000_000
 
 
 class Controller:
@@ -60,6 +58,10 @@ class Controller:
         self._ipr = ipr
         self._applier = Applier(ipr, plane, config.interface.name, config.node.port, sessions)
         self._prober = Prober(plane)
+        self._measuring = Measuring()
+        # Bonds where a policy may be about to move: scores changed, or one is ahead.
+        self._undecided: set[int] = set()
+        self._period_due_ns = 0
         self._bonds: dict[int, BondState] = {}
         self.beside: dict[str, tuple[Policy, ...]] = {}
         self._configured = {peer.id: peer.policy.name for peer in config.peers}
@@ -82,7 +84,7 @@ class Controller:
             steps = plan.plan(after, self.layout)
             self._applier.run(steps, inventory, self.say)
             self.layout = after
-            self._follow(after)
+            self._follow(after, now_ns)
             self._evaluate(now_ns, everything=bool(steps))
 
     def computed(self, config: Config, *, inventory: Inventory | None = None) -> Layout:
@@ -111,13 +113,11 @@ class Controller:
 
     def _take(self, after: Layout, now_ns: int) -> None:
         self.layout = after
-        self._follow(after)
-        for state in self._bonds.values():
-            self._measure(state)
+        self._follow(after, now_ns)
         self._evaluate(now_ns, everything=True)
 
-    def _follow(self, after: Layout) -> None:
-        """Bond states, prober and arrays for the new layout."""
+    def _follow(self, after: Layout, now_ns: int) -> None:
+        """Bond states, prober, measurements and arrays for the new layout."""
         adopting = self.adopted and not self._bonds
         states: dict[int, BondState] = {}
         for spec in after.bonds:
@@ -135,6 +135,14 @@ class Controller:
             [int(index) for index in self._paths],
             {index: state.spec.policy.failover_interval_ms for index, state in states.items()},
         )
+        self._measuring.follow(
+            {
+                state.index_of(path): ((state.spec.peer.id, path.key), state.spec.policy.link_quality)
+                for state in states.values()
+                for path in state.spec.paths
+            }
+        )
+        self._undecided = self._measure(now_ns)
 
     def _adopt_state(self, state: BondState) -> None:
         """Goes on where the earlier controller stopped. A path that the kernel left
@@ -175,22 +183,24 @@ class Controller:
             return self._prober.next_due_ns(otherwise_ns)
 
     def slow_tick(self, now_ns: int) -> None:
-        """Scores, head start of slow paths, and policies that go by quality."""
+        """A control period: measurements, scores, and policies that go by quality."""
         with self.lock:
-            for state in self._bonds.values():
-                self._measure(state)
-                self.assign(state, period=True)
+            self._undecided |= self._measure(now_ns)
+            is_period = now_ns >= self._period_due_ns
+            for bond in self._undecided:
+                self.assign(self._bonds[bond], period=is_period)
+            if is_period:
+                self._period_due_ns = now_ns + POLICY_PERIOD_NS
+                self._undecided = {bond for bond in self._undecided if self._bonds[bond].is_undecided}
 
-    def _measure(self, state: BondState) -> None:
-        rtt_max_ms = 0.0
-        for index, health in state.health.items():
-            if health.state is State.DOWN:
-                continue
-            measured = reading.measurement(self.plane, index)
-            state.scores[index] = score(measured, state.spec.policy.link_quality)
-            if measured.latency_ms is not None and measured.pdv_ms is not None:
-                rtt_max_ms = max(rtt_max_ms, 2 * (measured.latency_ms + 4 * measured.pdv_ms))
-        self.plane.bonds[state.spec.index]["rtt_max_ns"] = int(rtt_max_ms * 1e6)
+    def _measure(self, now_ns: int) -> set[int]:
+        """Takes the measurements in; the bonds whose scores have changed."""
+        estimates = self._measuring.update(self.plane, now_ns)
+        write_head_starts(self.plane, self._paths, estimates)
+        news = self._measuring.news()
+        for path, score in news:
+            self._state_at(path).scores[path] = score
+        return {path // self.plane.block for path, _ in news}
 
     def _evaluate(self, now_ns: int, *, everything: bool = False) -> None:
         """Health from proofs. Costs a few array operations while nothing changes."""
@@ -235,8 +245,7 @@ class Controller:
         for index in indices:
             state = self._state_at(index)
             self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
-            if _PEER_SPARE is not None:
-                self.plane.set_path_flag(index, _PEER_SPARE, index in state.spares_by_peer())
+            self.plane.set_path_flag(index, abi.PathFlag.PEER_SPARE, index in state.spares_by_peer())
 
     def _say_health(self, state: BondState, index: int) -> None:
         path = next(path for path in state.spec.paths if state.index_of(path) == index)
@@ -282,6 +291,7 @@ class Controller:
                     state,
                     flows,
                     self._applier.xdp,
+                    self._measuring,
                     now_ns,
                     configured=self._configured[state.spec.peer.id],
                 )

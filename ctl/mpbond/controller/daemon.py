@@ -32,7 +32,7 @@ from mpbond.kernel.watch import LinkEvent, Watch
 from mpbond.rundir import Lock, RunDir
 from mpbond.supported import refuse_unsupported
 
-SLOW_TICK_NS = 500_000_000
+SLOW_TICK_NS = 250_000_000
 # How long a new policy's paths may take to come up: less than a caller waits for its
 # answer. While all of them are new, nobody else gets one.
 _CHANGE_TIMEOUT_S = 8.0

@@ -25,9 +25,15 @@ SUSPICION = 1.5
 Array = np.ndarray[Any, Any]
 
 
+def intervals_ns(failover_ns: Array) -> Array:
+    """The probe interval of semantics, section 4, for each failoverInterval."""
+    intervals: Array = np.maximum(failover_ns // PROBES_PER_INTERVAL, MIN_INTERVAL_NS)
+    return intervals
+
+
 def interval_ns(failover_ms: int) -> int:
-    """The probe interval of semantics, section 4."""
-    return max(failover_ms * 1_000_000 // PROBES_PER_INTERVAL, MIN_INTERVAL_NS)
+    """The same for one."""
+    return int(intervals_ns(np.array(failover_ms * 1_000_000)))
 
 
 class Prober:

@@ -10,10 +10,11 @@ import numpy as np
 from mpbond import abi
 from mpbond.config.model import BasePolicy
 from mpbond.controller.bond import ONE_PATH, BondState
+from mpbond.controller.measuring import Measuring
 from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
-from mpbond.quality import Measurement, measure_rtt
+from mpbond.samples import Estimate
 from mpbond.snapshot import BondSnapshot, PathSnapshot
 
 Array = np.ndarray[Any, Any]
@@ -61,12 +62,6 @@ def last_data_ns(plane: Dataplane, index: int) -> int:
     return int(plane.path_stats[index]["last_rx_ns"].max())
 
 
-def measurement(plane: Dataplane, index: int) -> Measurement:
-    """What is known of a path that is alive; nothing of one that is silent."""
-    live = plane.paths_live[index]
-    return measure_rtt(live["rtt_ns"], int(live["rtt_count"]))
-
-
 def _age_ms(then_ns: int, now_ns: int) -> float | None:
     return round(max(0, now_ns - then_ns) / 1e6, 3) if then_ns else None
 
@@ -77,15 +72,20 @@ def _endpoint(path: PathSpec) -> str:
 
 
 def path_snapshot(
-    plane: Dataplane, state: BondState, path: PathSpec, flows: dict[int, int], xdp: set[str], now_ns: int
+    plane: Dataplane,
+    state: BondState,
+    path: PathSpec,
+    flows: dict[int, int],
+    xdp: set[str],
+    measuring: Measuring,
+    now_ns: int,
 ) -> PathSnapshot:
     index = state.index_of(path)
     stats: Any = plane.path_stats[index]
     live: Any = plane.paths_live[index]
     health = state.health[index]
     alive = health.state is not State.DOWN
-    measured = measurement(plane, index) if alive else Measurement()
-    score = state.scores.get(index)
+    measured = measuring.of(index) if alive else Estimate()
     marks = peer_marks(plane, index)
     last_in_ns = max(last_data_ns(plane, index), int(live["last_in_ns"]))
     last_out_ns = max(int(stats["last_tx_ns"].max()), int(live["last_out_ns"]))
@@ -105,10 +105,11 @@ def path_snapshot(
         active=active and health.eligible,
         latencyMean=_rounded(measured.latency_ms),
         latencyVariance=_rounded(measured.pdv_ms),
-        packetLossRatio=None,
-        packetErrorRatio=None,
+        packetLossRatio=_rounded(measured.plr, 6),
+        packetErrorRatio=_rounded(measured.per, 6),
         capacity=path.capacity_mbit or None,
-        relativeQuality=_rounded(score) if alive else None,
+        deliveredRate=_mbit(measured.delivered_bps),
+        relativeQuality=_rounded(measuring.score(index)) if alive else None,
         allocation=_allocation(state, index),
         txPackets=int(stats["tx_packets"].sum()),
         txBytes=int(stats["tx_bytes"].sum()),
@@ -124,8 +125,12 @@ def path_snapshot(
     )
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _mbit(bps: float | None) -> float | None:
+    return None if bps is None else round(bps / 1e6, 3)
 
 
 def _allocation(state: BondState, index: int) -> float:
@@ -150,13 +155,14 @@ def bond_snapshot(
     state: BondState,
     flows: dict[int, int],
     xdp: set[str],
+    measuring: Measuring,
     now_ns: int,
     *,
     configured: str,
 ) -> BondSnapshot:
     """`configured`: the name of the policy that the file gives the peer."""
     spec, policy = state.spec, state.spec.policy
-    paths = tuple(path_snapshot(plane, state, path, flows, xdp, now_ns) for path in spec.paths)
+    paths = tuple(path_snapshot(plane, state, path, flows, xdp, measuring, now_ns) for path in spec.paths)
     active_backup = policy.base in ONE_PATH
     first = next((path.idx for path in paths if path.active), None)
     return BondSnapshot(

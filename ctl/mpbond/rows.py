@@ -1,0 +1,64 @@
+"""Many paths at once: a row of a structured array each. Pure.
+
+What has to be remembered of thousands of paths from one control period to the
+next lies in arrays, so that a period costs a few hundred numpy calls however
+many paths there are. `Rows` keeps rows and paths together when paths come and go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Array = npt.NDArray[Any]
+
+
+class Rows:
+    """`paths`: (n,) indices of the path map, in row order; `state`: (n,) records.
+
+    Everything that is handed to or comes from a subclass's `update` has a row per
+    path in this order. A path seen for the first time starts as `fresh`.
+    """
+
+    def __init__(self, fresh: Array) -> None:
+        """`fresh`: one record, shape ()."""
+        self._fresh = fresh
+        self.paths: Ints = np.empty(0, np.int64)
+        self.state: Array = np.empty(0, fresh.dtype)
+        self._row: dict[int, int] = {}
+
+    def follow(self, paths: npt.ArrayLike) -> None:
+        """From now on the rows are these path indices, (n,), each once. Whoever was
+        there before keeps what is known of it; call `forget` for an index that now
+        means another path."""
+        wanted = np.asarray(paths, np.int64).reshape(-1)
+        state = np.repeat(self._fresh.reshape(1), len(wanted))
+        row = {int(path): at for at, path in enumerate(wanted)}
+        if len(row) != len(wanted):
+            raise ValueError("a path is listed twice")
+        kept = [(at, self._row[path]) for path, at in row.items() if path in self._row]
+        if kept:
+            now, before = np.array(kept).T
+            state[now] = self.state[before]
+        self.paths, self.state, self._row = wanted, state, row
+
+    def forget(self, paths: npt.ArrayLike) -> None:
+        """Nothing is known any more of these path indices; those not followed are passed over."""
+        self.state[np.isin(self.paths, np.asarray(paths, np.int64))] = self._fresh
+
+    def row(self, path: int) -> int:
+        """Where a followed path's figures stand; KeyError for any other."""
+        return self._row[path]
+
+
+def fresh_record(dtype: np.dtype[Any], **values: Any) -> Array:
+    """One record, shape (): zeros but for what is given."""
+    record = np.zeros((), dtype)
+    for name, value in values.items():
+        record[name] = value
+    return record
