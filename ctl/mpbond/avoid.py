@@ -33,10 +33,6 @@ CALM_NS = 60 * SECOND_NS
 # over as the least bad one, and so many times once they are in use.
 AS_GOOD = 2.0
 AS_GOOD_STILL = 4.0
-# A loss that TCP makes by itself, on any path that it fills, is less than this.
-CONGESTION_LOSS = 0.05
-# How long a loss is remembered at most, see ratio.WINDOWS.
-LOSS_MEMORY_NS = 60 * SECOND_NS
 
 _STATE = np.dtype(
     [
@@ -64,19 +60,6 @@ class Verdict:
     back: Bools
     excess: Floats
     cause: Ints
-
-
-def without_congestion(values: Floats, queueing: Bools, filled_ns: Ints, now_ns: int) -> Floats:
-    """`values` (n, 4) with the loss left out that comes of a link being full: TCP fills
-    what it is given and finds the end by losing packets, and drop by drop that is more
-    than most limits allow. `queueing` (n,): a queue stands there now; `filled_ns` (n,):
-    when it was full last, 0 = never. While there is no queue more than CONGESTION_LOSS
-    is the link's own fault."""
-    lately = (filled_ns > 0) & (now_ns - filled_ns < LOSS_MEMORY_NS)
-    excused = queueing | (lately & (values[:, 2] <= CONGESTION_LOSS))
-    changed = values.copy()
-    changed[excused, 2] = 0.0
-    return changed
 
 
 class Avoidance(Rows):

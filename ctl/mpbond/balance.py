@@ -125,6 +125,7 @@ class Balance(Rows):
             figure_ns=links.max(estimates.figure_ns.astype(np.float64)).astype(np.int64),
             queue_ms=most(estimates.queue_ms),
             loss=most(estimates.plr_least),
+            jitter_ms=most(estimates.pdv_ms),
         )
         found, of = self._capacities.update(figures), links.of
         self.link = LinkCapacity(found.bps[of], found.full[of], found.queueing[of], found.filled_ns[of])

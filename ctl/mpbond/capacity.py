@@ -29,12 +29,15 @@ SECOND_NS = 1_000_000_000
 FLOOR_BPS = 100_000.0
 # Of the largest link of the bond: what a link is given at least, to show itself.
 FLOOR_SHARE = 0.01
-# A queue stands when packets are held for so much longer than at their best, jitter
-# apart: as that looks where nothing is sent, times NOISE_FACTOR.
+# A queue stands when packets are held for so much longer than at their best, and for
+# JITTERS times what their delay varies where nothing is sent.
 QUEUE_MS = 4.0
-NOISE_FACTOR = 1.5
-NOISE_MAX_MS = 50.0
-# What was seen long ago fades: to a third in this.
+JITTERS = 1.5
+JITTER_MAX_MS = 50.0
+# A smaller jitter is learnt at once; a larger one, by a half in this time, as what was
+# sent a while ago may still show in it.
+JITTER_RISE_S = 30.0
+# The most that was carried fades: to a third in this.
 MEMORY_S = 600.0
 IDLE_BPS = 64_000.0
 # A loss like this without a queue is the end of the link only where it carries what it
@@ -54,7 +57,7 @@ _STATE = np.dtype(
         ("carried_bps", "<f8"),  # the most that arrived, fading
         ("figure_ns", "<i8"),
         ("at_ns", "<i8"),
-        ("noise_ms", "<f8"),
+        ("jitter_ms", "<f8"),  # while nothing is sent; NaN = never seen so
         ("full", "?"),
         ("contrary_ns", "<i8"),  # since when it looks the other way; 0 = it does not
         ("filled_ns", "<i8"),  # when it was full last; 0 = never
@@ -68,7 +71,8 @@ class LinkFigures:
 
     `delivered_bps`, `sent_bps`: data, NaN where not known. `figure_ns`: another number
     for each new figure of delivered_bps. `queue_ms`: the standing queue, NaN where not
-    known. `loss`: what is lost at least, 0..1.
+    known. `loss`: what is lost at least, 0..1. `jitter_ms`: how much the delay varies,
+    NaN where not known.
     """
 
     now_ns: int
@@ -77,6 +81,7 @@ class LinkFigures:
     figure_ns: Ints
     queue_ms: Floats
     loss: Floats
+    jitter_ms: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +100,13 @@ class Capacities(Rows):
     control period."""
 
     def __init__(self) -> None:
-        super().__init__(fresh_record(_STATE, bps=np.nan))
+        super().__init__(fresh_record(_STATE, bps=np.nan, jitter_ms=np.nan))
         self._now_ns: int | None = None
 
     def update(self, figures: LinkFigures) -> LinkCapacity:
         delivered = np.nan_to_num(figures.delivered_bps)
         sent = np.nan_to_num(figures.sent_bps)
-        self._fade(figures.now_ns)
-        self._learn_noise(figures, (sent < IDLE_BPS) & (delivered < IDLE_BPS))
+        self._fade(figures, (sent < IDLE_BPS) & (delivered < IDLE_BPS))
         queueing = self._queueing(figures, delivered)
         looks_full = queueing | self._losing(figures, delivered)
         self._persist(looks_full, figures.now_ns)
@@ -113,20 +117,20 @@ class Capacities(Rows):
             state["bps"].copy(), state["full"].copy(), queueing, state["filled_ns"].astype(np.int64)
         )
 
-    def _fade(self, now_ns: int) -> None:
-        before_ns = now_ns if self._now_ns is None else self._now_ns
-        self._now_ns = now_ns
-        left = np.exp(-(now_ns - before_ns) / SECOND_NS / MEMORY_S)
-        self.state["noise_ms"] *= left
-        self.state["carried_bps"] *= left
-
-    def _learn_noise(self, figures: LinkFigures, idle: Bools) -> None:
-        """What looks like a queue where we send nothing is none of ours."""
-        seen_ms = np.where(idle, np.clip(np.nan_to_num(figures.queue_ms), 0.0, NOISE_MAX_MS), 0.0)
-        np.maximum(self.state["noise_ms"], seen_ms, out=self.state["noise_ms"])
+    def _fade(self, figures: LinkFigures, idle: Bools) -> None:
+        """What time alone changes, and the jitter of links that nothing is sent over."""
+        before_ns = figures.now_ns if self._now_ns is None else self._now_ns
+        self._now_ns = figures.now_ns
+        passed_s = (figures.now_ns - before_ns) / SECOND_NS
+        state = self.state
+        state["carried_bps"] *= np.exp(-passed_s / MEMORY_S)
+        seen_ms = np.where(idle, np.minimum(figures.jitter_ms, JITTER_MAX_MS), np.nan)
+        at_most_ms = (state["jitter_ms"] + QUEUE_MS) * 2.0 ** (passed_s / JITTER_RISE_S) - QUEUE_MS
+        learnt_ms = np.fmin(seen_ms, at_most_ms)
+        state["jitter_ms"] = np.where(np.isnan(seen_ms), state["jitter_ms"], learnt_ms)
 
     def _queueing(self, figures: LinkFigures, delivered: Floats) -> Bools:
-        at_least_ms = QUEUE_MS + NOISE_FACTOR * self.state["noise_ms"]
+        at_least_ms = QUEUE_MS + JITTERS * np.nan_to_num(self.state["jitter_ms"])
         found: Bools = (delivered >= FLOOR_BPS) & (np.nan_to_num(figures.queue_ms) > at_least_ms)
         return found
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from mpbond.avoid import AGAIN_NS, EDGE_NS, Avoidance, Verdict, without_congestion
+from mpbond.avoid import AGAIN_NS, EDGE_NS, Avoidance, Verdict
 from mpbond.groups import Groups
 
 MS = 1_000_000
@@ -222,28 +222,3 @@ def test_who_is_no_candidate_helps_nobody() -> None:
     verdict = avoidance.update(S, values, np.repeat(LIMITS, 3, 0))
     off = avoidance.kept_off(verdict, np.array([True, False, True]), Groups([0, 0, 1]))
     assert off.tolist() == [False, False, False]
-
-
-# ---- losses of who fills his link ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("why", "loss", "queueing", "filled_s_ago", "left"),
-    [
-        ("no queue, never full", 0.02, False, None, 0.02),
-        ("a queue stands: whatever is lost is too much for the link", 0.4, True, 1, 0.0),
-        ("full a while ago: what TCP loses by itself", 0.02, False, 30, 0.0),
-        ("but no more than that", 0.06, False, 30, 0.06),
-        ("and not for ever", 0.02, False, 61, 0.02),
-        ("nothing known", NAN, False, None, NAN),
-    ],
-)
-def test_congestion_is_no_fault(
-    why: str, loss: float, queueing: bool, filled_s_ago: int | None, left: float
-) -> None:
-    now_ns = 1000 * S
-    filled_ns = 0 if filled_s_ago is None else now_ns - filled_s_ago * S
-    values = np.array([[10.0, 1.0, loss, 0.5]])
-    found = without_congestion(values, np.array([queueing]), np.array([filled_ns]), now_ns)
-    assert found[0] == pytest.approx([10.0, 1.0, left, 0.5], nan_ok=True)
-    assert values[0, 2] == pytest.approx(loss, nan_ok=True), "what came in is as it was"

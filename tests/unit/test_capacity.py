@@ -25,7 +25,13 @@ class Link:
         self.now_ns = 500 * S
 
     def look(
-        self, delivered: float, queue_ms: float = 0.0, *, loss: float = 0.0, sent: float | None = None
+        self,
+        delivered: float,
+        queue_ms: float = 0.0,
+        *,
+        loss: float = 0.0,
+        sent: float | None = None,
+        jitter_ms: float = 0.0,
     ) -> LinkCapacity:
         self.now_ns += 500 * MS
         return self.capacities.update(
@@ -36,6 +42,7 @@ class Link:
                 np.array([self.now_ns]),
                 np.array([queue_ms]),
                 np.array([loss]),
+                np.array([jitter_ms]),
             )
         )
 
@@ -110,7 +117,11 @@ def test_a_queue_that_drains_makes_nothing_smaller() -> None:
 def test_a_figure_counts_once() -> None:
     link = known(50)
     figures = LinkFigures(
-        link.now_ns, *(np.array([10e6]),) * 2, np.array([link.now_ns]), np.array([FULL]), np.array([0.0])
+        link.now_ns,
+        *(np.array([10e6]),) * 2,
+        np.array([link.now_ns]),
+        np.array([FULL]),
+        *(np.array([0.0]),) * 2,
     )
     for _ in range(10):
         found = link.capacities.update(figures)
@@ -133,11 +144,22 @@ def test_full_after_a_second_and_not_any_more_after_another() -> None:
     assert link.look(50, FREE).filled_ns[0] == link.now_ns - 3 * 500 * MS
 
 
-def test_what_looks_like_a_queue_while_nothing_is_sent_is_jitter() -> None:
+def test_jitter_while_nothing_is_sent_is_no_queue() -> None:
     link = Link()
-    link.look(0.0, 10.0)
-    assert not any(link.look(50, queue).queueing[0] for queue in (12.0, 18.0))
-    assert link.look(50, 25.0).queueing[0]
+    link.look(0.0, jitter_ms=10.0)
+    assert not any(link.look(50, queue, jitter_ms=30.0).queueing[0] for queue in (12.0, 18.0))
+    assert link.look(50, 20.0).queueing[0]
+
+
+def test_what_a_queue_has_left_behind_is_no_jitter() -> None:
+    """The variation of the last 64 probes, just after the queue has gone."""
+    link = Link()
+    link.look(0.0, jitter_ms=1.0)
+    link.look(0.0, jitter_ms=30.0)
+    assert link.look(50, 6.0).queueing[0]
+    for _ in range(300):
+        link.look(0.0, jitter_ms=30.0)
+    assert not link.look(50, 40.0).queueing[0], "it stays: so it is jitter"
 
 
 def test_a_link_is_full_by_loss_where_it_carries_what_it_did() -> None:
@@ -153,7 +175,7 @@ def test_a_link_is_full_by_loss_where_it_carries_what_it_did() -> None:
 
 def test_nothing_known_is_nothing_full() -> None:
     link = Link()
-    found = [link.look(NAN, NAN, loss=NAN) for _ in range(10)][-1]
+    found = [link.look(NAN, NAN, loss=NAN, jitter_ms=NAN) for _ in range(10)][-1]
     assert not found.full[0] and not found.queueing[0] and math.isnan(found.bps[0])
 
 
