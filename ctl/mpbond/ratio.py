@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpbond.rows import Array, Floats, Ints
+from mpbond.rows import Floats, Ints
 
 # Seconds back from the current one; the ring holds a power of two of them.
 WINDOWS = np.array([1, 2, 4, 8, 16, 32, 60])
@@ -54,30 +54,32 @@ def at_most(count: Floats, sigmas: float) -> Floats:
 @dataclass(frozen=True, slots=True)
 class Ratios:
     """`value`: bad over all, 0..1, NaN where there was nothing to count; `least`: what
-    it is at least, at three sigmas, NaN alike. (n, m)."""
+    it is at least, at three sigmas, NaN alike."""
 
     value: Floats
     least: Floats
 
 
 def ratios(bad: Ints, every: Ints, doubt: Floats) -> Ratios:
-    """Of counts (n, 7, m), m kinds over WINDOWS, shortest first: (n, m), the ratio over the
-    longest window within which the rate has not changed. `doubt` (n, m): by how much
-    `bad` may be wrong; it may be below 0."""
-    lost = np.maximum(bad, 0).astype(np.float64)
-    total = np.maximum(every, 1).astype(np.float64)
-    unsure = doubt[:, np.newaxis]
-    surely = np.maximum(lost - unsure, 0.0)
-    lower = at_least(surely, CHANGE_SIGMAS) / total
-    upper = np.where(every > 0, at_most(lost + unsure, CHANGE_SIGMAS) / total, np.inf)
-    in_common = np.maximum.accumulate(lower, axis=1) <= np.minimum.accumulate(upper, axis=1)
-    longest = in_common.sum(axis=1, keepdims=True) - 1
+    """The ratio over the longest window within which the rate has not changed.
 
-    def chosen(figures: Array) -> Array:
-        figure: Array = np.take_along_axis(figures, longest, axis=1)[:, 0]
-        return figure
-
-    known, count = chosen(every) > 0, chosen(total)
-    value = np.where(known, np.minimum(chosen(lost) / count, 1.0), np.nan)
-    least = np.where(known, np.minimum(at_least(chosen(surely), PROOF_SIGMAS) / count, 1.0), np.nan)
-    return Ratios(value, least)
+    `bad`, `every`: counts (7, ...) over WINDOWS, shortest first. `doubt` (...): by how
+    much `bad` may be wrong; it may be below 0.
+    """
+    lower, upper = np.zeros(doubt.shape), np.full(doubt.shape, np.inf)
+    longer = np.ones(doubt.shape, bool)
+    lost, total = np.zeros(doubt.shape), np.zeros(doubt.shape)
+    for of_window, out_of in zip(bad.astype(np.float64), every.astype(np.float64), strict=True):
+        seen = np.maximum(of_window, 0.0)
+        least = at_least(np.maximum(seen - doubt, 0.0), CHANGE_SIGMAS)
+        most = np.where(out_of > 0, at_most(seen + doubt, CHANGE_SIGMAS), np.inf)
+        size = np.maximum(out_of, 1.0)
+        lower, upper = np.maximum(lower, least / size), np.minimum(upper, most / size)
+        longer &= lower <= upper
+        lost, total = np.where(longer, seen, lost), np.where(longer, out_of, total)
+    known, size = total > 0, np.maximum(total, 1.0)
+    proven = at_least(np.maximum(lost - doubt, 0.0), PROOF_SIGMAS)
+    return Ratios(
+        np.where(known, np.minimum(lost / size, 1.0), np.nan),
+        np.where(known, np.minimum(proven / size, 1.0), np.nan),
+    )

@@ -10,44 +10,39 @@ import numpy as np
 import numpy.typing as npt
 
 from mpbond.abi import RTT_SAMPLES
-from mpbond.rows import Array, Bools, Floats, Ints
+from mpbond.rows import Array, Floats, Ints
 
 # The most probes that are looked at for what the delay is now.
 RECENT = 8
+# A remainder by it is a mask, which is many times faster.
+assert RTT_SAMPLES & (RTT_SAMPLES - 1) == 0
+_PLACE = RTT_SAMPLES - 1
 
 
-class Rings:
-    """Which entries of some rows' rings count: the newest `filled` (c,), and of those the
-    newest `recent` (c,)."""
+def late(count: npt.NDArray[np.uint32]) -> Ints:
+    """(n,) -> (8, n): where the newest entries stand, newest first."""
+    places: Ints = (count.astype(np.int64) - 1 - np.arange(RECENT)[:, np.newaxis]) & _PLACE
+    return places
 
-    def __init__(self, count: npt.NDArray[np.uint32], filled: Ints, recent: Ints) -> None:
-        head = (count % RTT_SAMPLES).astype(np.int64)[:, np.newaxis]
-        self._filled = filled
-        self._late = (head - 1 - np.arange(RECENT)) % RTT_SAMPLES
-        self._not_recent = np.arange(RECENT) >= np.minimum(filled, recent)[:, np.newaxis]
-        self._stale: Bools | None = None
-        if filled.size and filled.min() < RTT_SAMPLES:
-            age = (head - 1 - np.arange(RTT_SAMPLES)) % RTT_SAMPLES
-            self._stale = age >= filled[:, np.newaxis]
 
-    def newest(self, figures: Array) -> Array:
-        """(c, 64) -> (c,)"""
-        newest: Array = figures[np.arange(len(figures)), self._late[:, 0]]
-        return newest
+def mean_and_std(
+    ring: npt.NDArray[np.uint32], count: npt.NDArray[np.uint32], filled: Ints
+) -> tuple[Floats, Floats]:
+    """Of the newest `filled` (n,) entries, one at least, of each ring (n, 64): (n,) each."""
+    head = count.astype(np.int64)[:, np.newaxis] - 1
+    newest = np.take_along_axis(ring, head & _PLACE, axis=1).astype(np.float64)
+    # From there on, as squares of the whole would leave nothing of a small variation.
+    apart = ring - newest
+    if filled.size and filled.min() < RTT_SAMPLES:
+        apart[(head - np.arange(RTT_SAMPLES)) & _PLACE >= filled[:, np.newaxis]] = 0.0
+    mean = apart.sum(axis=1) / filled
+    variance = np.einsum("ij,ij->i", apart, apart) / filled - mean * mean
+    return newest[:, 0] + mean, np.sqrt(np.maximum(variance, 0.0))
 
-    def mean_and_std(self, figures: Floats) -> tuple[Floats, Floats]:
-        """(c, 64) -> (c,) each."""
-        newest = self.newest(figures)
-        apart = figures - newest[:, np.newaxis]
-        if self._stale is not None:
-            apart[self._stale] = 0.0
-        mean = apart.sum(axis=1) / self._filled
-        variance = np.einsum("ij,ij->i", apart, apart) / self._filled - mean * mean
-        return newest + mean, np.sqrt(np.maximum(variance, 0.0))
 
-    def least_recent(self, figures: Floats) -> Floats:
-        """(c, 64) -> (c,)"""
-        late = np.take_along_axis(figures, self._late, axis=1)
-        late[self._not_recent] = np.inf
-        least: Floats = late.min(axis=1)
-        return least
+def least(figures: Array, wanted: Ints) -> Floats:
+    """Of the first `wanted` (n,), one at least, of (8, n): (n,)."""
+    found: Floats = figures[0].astype(np.float64)
+    for age in range(1, RECENT):
+        found = np.where(age < wanted, np.minimum(found, figures[age]), found)
+    return found

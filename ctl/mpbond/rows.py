@@ -22,34 +22,51 @@ class Rows:
     """`paths`: (n,) indices of the path map, in row order; `state`: (n,) records.
 
     Everything that is handed to or comes from a subclass's `update` has a row per
-    path in this order. A path seen for the first time starts as `fresh`.
+    path in this order. A path seen for the first time starts as `fresh`. What is
+    looked at one plane at a time lies in `wide`: arrays (..., n), rows last.
     """
 
-    def __init__(self, fresh: Array) -> None:
-        """`fresh`: one record, shape ()."""
+    def __init__(self, fresh: Array, **wide: Array) -> None:
+        """`fresh`: one record, shape (); `wide`: what a fresh path has of each, (...)."""
         self._fresh = fresh
-        self.paths: Ints = np.empty(0, np.int64)
-        self.state: Array = np.empty(0, fresh.dtype)
+        self._fresh_wide = wide
         self._row: dict[int, int] = {}
+        self.follow(())
 
     def follow(self, paths: npt.ArrayLike) -> None:
         """From now on the rows are these path indices, (n,), each once. Whoever was
         there before keeps what is known of it; call `forget` for an index that now
         means another path."""
         wanted = np.asarray(paths, np.int64).reshape(-1)
-        state = np.repeat(self._fresh.reshape(1), len(wanted))
         row = {int(path): at for at, path in enumerate(wanted)}
         if len(row) != len(wanted):
             raise ValueError("a path is listed twice")
+        state = np.repeat(self._fresh.reshape(1), len(wanted))
+        wide = {
+            name: np.repeat(fresh[..., np.newaxis], len(wanted), axis=-1)
+            for name, fresh in self._fresh_wide.items()
+        }
         kept = [(at, self._row[path]) for path, at in row.items() if path in self._row]
         if kept:
             now, before = np.array(kept).T
             state[now] = self.state[before]
-        self.paths, self.state, self._row = wanted, state, row
+            for name, planes in wide.items():
+                planes[..., now] = self.wide[name][..., before]
+        self.paths: Ints = wanted
+        self.state: Array = state
+        self.wide: dict[str, Array] = wide
+        self._row = row
 
     def forget(self, paths: npt.ArrayLike) -> None:
         """Nothing is known any more of these path indices; those not followed are passed over."""
-        self.state[np.isin(self.paths, np.asarray(paths, np.int64))] = self._fresh
+        self.renew(np.isin(self.paths, np.asarray(paths, np.int64)))
+
+    def renew(self, rows: Bools) -> None:
+        """These rows, (n,), start anew."""
+        if rows.any():
+            self.state[rows] = self._fresh
+            for name, fresh in self._fresh_wide.items():
+                self.wide[name][..., rows] = fresh[..., np.newaxis]
 
     def row(self, path: int) -> int:
         """Where a followed path's figures stand; KeyError for any other."""

@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from mpbond.rows import Bools, Floats, Ints
 
-FORWARD_UNKNOWN = int(np.iinfo(np.int64).min)
+SECOND_NS = 1_000_000_000
+# A wrapping counter that moved by more than this between two readings began anew.
+JUMP = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class Sample:
     rtt_count: npt.NDArray[np.uint32]
     """(n,) samples ever put into the rings."""
     forward_ns: npt.NDArray[np.uint64]
-    """(n, 64) the peer's stamp less ours of the same probes, same places, modulo 2^64;
-    the offset of the clocks is unknown but that of all the bond's paths."""
+    """(8, n) the peer's stamp less ours of the last probes, the newest first
+    (`rings.late`), modulo 2^64: the offset of the clocks is unknown."""
     probe_highest: npt.NDArray[np.uint32]
     """(n,) `answered_highest`, the number of the newest answered probe: not how many
     were sent, for those still under way are not lost."""
@@ -71,8 +73,6 @@ class Estimate:
     per: float | None = None
     delivered_bps: float | None = None
     sent_bps: float | None = None
-    forward_ns: int | None = None
-    recent_ms: float | None = None
     queue_ms: float | None = None
 
 
@@ -88,12 +88,9 @@ class Estimates:
     *_least: what plr and per are at least, at three sigmas.
     delivered_bps, sent_bps: data, in bit/s, over the last half second or more;
     figure_ns (int64): when the figure of delivered_bps ends, another for each new one.
-    forward_ns (int64): mean of the forward ring, for differences between paths of a
-    bond; FORWARD_UNKNOWN.
-    recent_ms: least half round trip of about the last second, two probes at least.
     queue_ms: how much longer than at its best, in the last two minutes, a packet takes
-    to the peer now, by the same few probes: the standing queue; jitter without any
-    looks like one of about twice its standard deviation.
+    to the peer now, by the least of the last probes (about a second's): the standing
+    queue; jitter without any looks like one of about twice its standard deviation.
     silent (bool): nothing is known, or it was longer ago than failoverInterval.
     """
 
@@ -106,8 +103,6 @@ class Estimates:
     delivered_bps: Floats
     sent_bps: Floats
     figure_ns: Ints
-    forward_ns: Ints
-    recent_ms: Floats
     queue_ms: Floats
     silent: Bools
 
@@ -116,13 +111,7 @@ class Estimates:
         """(n, 4): latency, pdv, plr, per, as quality.scores takes them."""
         return np.column_stack((self.latency_ms, self.pdv_ms, self.plr, self.per))
 
-    @property
-    def least(self) -> Floats:
-        """(n, 4): the same, loss and errors as far as they are proven: for limits."""
-        return np.column_stack((self.latency_ms, self.pdv_ms, self.plr_least, self.per_least))
-
     def at(self, row: int) -> Estimate:
-        forward_ns = int(self.forward_ns[row])
         return Estimate(
             latency_ms=_known(self.latency_ms[row]),
             pdv_ms=_known(self.pdv_ms[row]),
@@ -130,8 +119,6 @@ class Estimates:
             per=_known(self.per[row]),
             delivered_bps=_known(self.delivered_bps[row]),
             sent_bps=_known(self.sent_bps[row]),
-            forward_ns=None if forward_ns == FORWARD_UNKNOWN else forward_ns,
-            recent_ms=_known(self.recent_ms[row]),
             queue_ms=_known(self.queue_ms[row]),
         )
 

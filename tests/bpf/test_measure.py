@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mpbond import abi
+from mpbond.wire import DAMAGE_SEEN, HEADER_LEN, PROBE_LEN
 from tests.bpf import packets, probes
 from tests.bpf.probes import Probe, answer, frame
 from tests.bpf.rig import Bond, BondSetup, PathSetup, Rig
@@ -102,6 +103,18 @@ def test_damaged_probe(rig: Rig, offset: int, failed: int, reason: str) -> None:
     assert rig.run("rx_tc", damaged(frame(bond, Probe()), offset)).reason == reason
     live = rig.plane.paths_live[bond.paths[0]]
     assert (int(live["checked"]), int(live["failed"])) == (0, failed)
+
+
+def test_the_share_of_damage_that_is_seen(rig: Rig) -> None:
+    """Every bit of a probe in turn: what `per` is corrected by."""
+    bond = set_up(rig)
+    whole = frame(bond, Probe())
+    bits = range(8 * (HEADER_LEN + PROBE_LEN))
+    for bit in bits:
+        rig.run("rx_tc", damaged(whole, bit // 8, 1 << bit % 8))
+    seen = int(rig.plane.paths_live["failed"][bond.paths[0]])
+    # A bit makes it a data packet, another type or path number may be as good as its own.
+    assert abs(seen - DAMAGE_SEEN * len(bits)) <= 3
 
 
 def test_damaged_data_is_not_counted(rig: Rig) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mpbond.abi import RTT_SAMPLES
 from mpbond.estimate import PathEstimator
 from mpbond.ratio import WINDOWS, ratios
+from mpbond.rings import RECENT
 from mpbond.samples import Sample
 from tests.unit.estimates import BEGAN_NS, PERIOD_NS
 from tests.unit.path_model import MS, SECOND, Counters, PathModel, Stretch, sample
@@ -129,7 +130,7 @@ def rubbish(draw: st.DrawFn) -> dict[str, np.ndarray]:
         "probe_interval_ns": np.array([draw(st.integers(5 * MS, 15 * SECOND))]),
         "silence_ns": np.array([draw(st.sampled_from((0, 1, 2**63 - 1)))]),
         "rtt_ns": np.full((1, RTT_SAMPLES), draw(small), np.uint32),
-        "forward_ns": np.full((1, RTT_SAMPLES), draw(large), np.uint64),
+        "forward_ns": np.full((RECENT, 1), draw(large), np.uint64),
         **{
             name: np.array([draw(small)], np.uint32)
             for name in ("rtt_count", "probe_highest", "sent_packets", "received_packets")
@@ -164,7 +165,7 @@ COUNTS = st.lists(
 def test_ratios_are_ratios(steps: list[tuple[int, int]], doubt: float) -> None:
     """Windows hold one another: each has all of the shorter one and more."""
     bad, every = np.cumsum(steps, axis=0).T
-    found = ratios(bad.reshape(1, -1, 1), every.reshape(1, -1, 1), np.array([[doubt]]))
+    found = ratios(bad, every, np.array(doubt))
     value, least = found.value.item(), found.least.item()
     if np.isnan(value):
         assert every[0] == 0

@@ -16,7 +16,7 @@ import numpy as np
 from mpbond.abi import NO_PATH, SLOTS
 from mpbond.balance import Balance, Move, Place
 from mpbond.rows import Floats, Ints
-from mpbond.samples import FORWARD_UNKNOWN, Estimates
+from mpbond.samples import Estimates
 
 MS = 1_000_000
 PERIOD_NS = 250 * MS
@@ -139,8 +139,6 @@ class Bond:
             delivered_bps=self._figures.copy(),
             sent_bps=np.array([link.sent_bps for link in self.links]),
             figure_ns=self._figure_at.copy(),
-            forward_ns=np.full(count, FORWARD_UNKNOWN),
-            recent_ms=nothing + 10.0,
             queue_ms=np.array([link.queue_ms for link in self.links]),
             silent=nothing > 0,
         )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mpbond.abi import RTT_SAMPLES
 from mpbond.controller.prober import MIN_INTERVAL_NS, PROBES_PER_INTERVAL, SUSPICION
+from mpbond.rings import late
 from mpbond.samples import Sample
 
 SECOND = 1_000_000_000
@@ -148,7 +149,7 @@ class PathModel:
             "silence_ns": np.int64(clock_ns - self._clock_ns(self._answer_ns[count - 1]) if count else NEVER),
             "rtt_ns": rtt_ns,
             "rtt_count": np.uint32((start.rtt_count + count) % 2**32),
-            "forward_ns": forward_ns,
+            "forward_ns": forward_ns[late(np.array([start.rtt_count + count], np.uint64))[:, 0]],
             "probe_highest": np.uint32((start.probes + newest + 1) % 2**32),
             "probes_answered": np.uint64(start.probes + count),
             "sent_packets": np.uint32((start.sent + int(self._sent_at[newest]) * bool(count)) % 2**32),
@@ -180,4 +181,6 @@ def _spans(stretches: Sequence[Stretch]) -> Iterator[tuple[Stretch, int, int]]:
 
 def sample(now_ns: int, rows: Sequence[dict[str, Any]]) -> Sample:
     """Of all paths at once."""
-    return Sample(now_ns=now_ns, **{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+    arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    arrays["forward_ns"] = arrays["forward_ns"].T
+    return Sample(now_ns=now_ns, **arrays)

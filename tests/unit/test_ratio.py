@@ -70,17 +70,16 @@ def windows(seconds: list[float] | list[int]) -> list[float]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.why)
 def test_ratio(case: Case) -> None:
-    bad = np.array([windows(case.bad)]).T[np.newaxis]
-    every = np.array([windows(case.every)]).T[np.newaxis]
-    found = ratios(bad, every, np.array([[case.doubt]]))
+    found = ratios(np.array(windows(case.bad)), np.array(windows(case.every)), np.array(case.doubt))
     assert found.value.item() == pytest.approx(case.value, nan_ok=True)
     if not math.isnan(case.value):
         assert 0 <= found.least.item() <= found.value.item()
 
 
 def test_paths_and_kinds_do_not_mix() -> None:
-    every = np.array([windows([100] * 60)]).T
-    bad = [np.array([windows([rate] * 60)]).T for rate in (1, 5, 0, 20)]
-    table = np.stack((np.concatenate((bad[0], bad[1]), axis=1), np.concatenate((bad[2], bad[3]), axis=1)))
-    found = ratios(table, np.broadcast_to(every, table.shape), np.zeros((2, 2)))
-    assert found.value == pytest.approx(np.array([[0.01, 0.05], [0.0, 0.2]]))
+    """Of two paths and two kinds, and one doubt."""
+    rates = np.array([[1, 5], [0, 20]])
+    every = np.array(windows([100] * 60))[:, np.newaxis, np.newaxis] * np.ones((2, 2))
+    found = ratios(every * rates / 100, every, np.zeros((2, 2)))
+    assert found.value == pytest.approx(rates / 100)
+    assert found.least.shape == (2, 2)

@@ -14,8 +14,9 @@ PACKAGE = Path(mpbond.__file__).parent
 
 # Modules of the pure ring: no clock, no kernel, no sockets. sources.py reads files.
 PURE = {
-    *("abi", "avoid", "balance", "blame", "capacity", "errors", "estimate", "events", "groups", "health"),
-    *("inventory", "lately", "layout", "plan", "policies", "quality", "ratio", "rings", "rows"),
+    *("abi", "avoid", "balance", "blame", "capacity", "delays", "errors", "estimate", "events"),
+    *("groups", "health", "inventory", "lately", "layout", "losses", "plan", "policies", "quality"),
+    *("rates", "ratio", "rings", "rows"),
     *("samples", "sessions", "shares", "slotrates", "slots", "snapshot", "sources", "supported"),
     *("view", "weights", "wire"),
 }

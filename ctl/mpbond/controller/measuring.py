@@ -17,6 +17,7 @@ from mpbond.controller.prober import intervals_ns
 from mpbond.estimate import PathEstimator
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.quality import Limits, limits_of, scores
+from mpbond.rings import late
 from mpbond.rows import Floats, Ints
 from mpbond.samples import Estimate, Estimates, Sample
 
@@ -78,6 +79,7 @@ class Measuring:
 
 def read_sample(plane: Dataplane, paths: Ints, now_ns: int) -> Sample:
     """What the maps say of these paths now."""
+    count = plane.paths_live["rtt_count"][paths]
     live, stats, bond = plane.paths_live, plane.path_stats[paths], paths // plane.block
     proof_ns = live["proof_ns"][paths].astype(np.int64)
     failover_ns = plane.bonds["failover_ns"][bond].astype(np.int64)
@@ -88,8 +90,8 @@ def read_sample(plane: Dataplane, paths: Ints, now_ns: int) -> Sample:
         probe_interval_ns=intervals_ns(failover_ns),
         silence_ns=np.where(proof_ns == 0, _NEVER_PROVED_NS, clock_ns - proof_ns),
         rtt_ns=live["rtt_ns"][paths].reshape(-1, RTT_SAMPLES),
-        rtt_count=live["rtt_count"][paths],
-        forward_ns=live["forward_ns"][paths].reshape(-1, RTT_SAMPLES),
+        rtt_count=count,
+        forward_ns=live["forward_ns"][paths, late(count)],
         probe_highest=live["answered_highest"][paths],
         probes_answered=live["probes_answered"][paths],
         sent_packets=live["paired_sent"][paths],
