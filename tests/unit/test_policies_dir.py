@@ -36,6 +36,7 @@ SHOWS = {
     "two-equal-lines": {"balance-xor"},
     "unequal-lines": {"balance-aware"},
     "vehicle": {"active-backup"},
+    "voice-and-bulk": {"balance-aware"},
     "voip-broadcast": {"broadcast", "balance-xor"},
 }
 

@@ -174,6 +174,7 @@ class Applier:
             policy.down_delay_ms,
             packets_per_link=policy.packets_per_link,
             device=needs_single_packets(policy),
+            redundant=policy.redundant,
         )
         self.plane.put_session(bond.index, pair)
         if not step.is_new:

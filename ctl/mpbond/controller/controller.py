@@ -29,6 +29,7 @@ from mpbond.kernel import ethtool
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
 from mpbond.layout import Layout, Placement
+from mpbond.redundant import best_links
 from mpbond.sessions import SessionPair
 from mpbond.snapshot import Snapshot
 from mpbond.weights import fill_slots
@@ -290,6 +291,8 @@ class Controller:
         self.plane.bonds_live[bond]["failovers"] = state.failovers
         if after != before:
             self.plane.set_order(bond, after.order, after.preferred)
+        if state.spec.policy.redundant:
+            self._write_best_links(state)
         if state.spec.policy.base is BasePolicy.BALANCE_AWARE:
             self._balancing.assigned(state)
         elif after.shares and after.shares != before.shares:
@@ -310,6 +313,13 @@ class Controller:
             cause = f"path {before % self.plane.block} has failed"
         place = (path.number, path.key.ifname)
         self.history.add(now_ns, Kind.ACTIVE, state.spec.peer.id, path=place, cause=cause)
+
+    def _write_best_links(self, state: BondState) -> None:
+        """Over which links `redundant` traffic goes, where that has changed."""
+        best = best_links(state.views())
+        if best != state.best_links:
+            self.plane.set_redundant_paths(state.spec.index, best)
+            state.best_links = best
 
     # ---- what is asked ------------------------------------------------------------
 

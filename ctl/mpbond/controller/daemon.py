@@ -26,8 +26,9 @@ from mpbond.controller.requests import Requests
 from mpbond.controller.socket import ControlServer
 from mpbond.errors import BondError
 from mpbond.kernel import headers, registry
-from mpbond.kernel.dataplane import Dataplane, Sizes, check_sizes
+from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
+from mpbond.kernel.sizes import Sizes, check_sizes
 from mpbond.kernel.watch import LinkEvent, Watch
 from mpbond.rundir import Lock, RunDir
 from mpbond.supported import refuse_unsupported
