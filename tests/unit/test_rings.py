@@ -14,7 +14,19 @@ PACKAGE = Path(mpbond.__file__).parent
 
 # Modules of the pure ring: no clock, no kernel, no sockets. sources.py reads files.
 PURE = {
-    *("abi", "avoid", "balance", "blame", "capacity", "errors", "estimate", "events", "groups", "health"),
+    *(
+        "abi",
+        "avoid",
+        "balance",
+        "blame",
+        "capacity",
+        "errors",
+        "estimate",
+        "events",
+        "groups",
+        "health",
+        "healthscore",
+    ),
     *("inventory", "lately", "layout", "plan", "policies", "quality", "ratio", "rings", "rows"),
     *("samples", "sessions", "shares", "slotrates", "slots", "snapshot", "sources", "supported"),
     *("view", "weights", "wire"),
