@@ -7,7 +7,7 @@ kept by the path's name, so they can outlive the controller and the host.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,6 +21,7 @@ GOOD, OUTAGE = ".", "x"
 _STATE = np.dtype(
     [
         ("probed", "?"),  # in the minute that is not over yet
+        ("lived", "?"),  # was alive since it is followed: before that there is no outage
         ("outage", "?"),
         ("count", "<i8"),  # minutes that are known
         ("minutes", "?", MINUTES),  # with an outage, the latest first
@@ -64,7 +65,8 @@ class Trust(Rows):
             self._close()
         self._minute = minute
         self.state["probed"] = True
-        self.state["outage"] |= ~alive
+        self.state["lived"] |= alive
+        self.state["outage"] |= ~alive & self.state["lived"]
         return passed
 
     def _close(self) -> None:
@@ -72,7 +74,7 @@ class Trust(Rows):
         state = self.state
         done = state["probed"]
         state["minutes"][done, 1:] = state["minutes"][done, :-1]
-        state["minutes"][done, 0] = state["outage"][done]
+        state["minutes"][done, 0] = (state["outage"] | ~state["lived"])[done]
         state["count"][done] = np.minimum(state["count"][done] + 1, MINUTES)
         state["probed"], state["outage"] = False, False
 
@@ -91,9 +93,8 @@ class Trust(Rows):
         return {name: self._marks(self.row(index)) for index, name in self._names.items()}
 
     def _marks(self, row: int) -> str:
-        record = self.state[row]
-        marks: Sequence[bool] = record["minutes"][: int(record["count"])].tolist()
-        return "".join(OUTAGE if bad else GOOD for bad in reversed(marks))
+        latest_first = self.state["minutes"][row, : int(self.state["count"][row])]
+        return np.where(latest_first[::-1], ord(OUTAGE), ord(GOOD)).astype(np.uint8).tobytes().decode()
 
 
 def health_scores(quality: Floats, success: Floats) -> Floats:

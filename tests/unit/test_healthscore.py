@@ -94,6 +94,16 @@ def test_what_is_none_of_ours_is_ignored(text: str, success: float) -> None:
     assert Path({"eth0": text}).success == success
 
 
+def test_a_path_that_comes_up_has_no_outage_by_that_one_that_does_not_has() -> None:
+    path = Path()
+    path.look(path.minute * MINUTE_NS, alive=False)
+    assert path.minutes(".").closed().success == 1.0
+    down = Path()
+    for minute in (10, 11):
+        down.look(minute * MINUTE_NS, alive=False)
+    assert down.success == 0.0
+
+
 def test_score() -> None:
     assert health_scores(np.array([0.9, np.nan]), np.array([0.5, 1.0])) == pytest.approx(
         [45.0, np.nan], nan_ok=True
