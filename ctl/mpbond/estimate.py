@@ -48,6 +48,12 @@ class PathEstimator(Rows):
         """By path index, as of the last update; nothing is known before the first."""
         return self._latest.at(self.row(path)) if self._latest else Estimate()
 
+    @property
+    def latest(self) -> Estimates:
+        """Of the last update; there must have been one."""
+        assert self._latest is not None
+        return self._latest
+
     def follow(self, paths: npt.ArrayLike) -> None:
         super().follow(paths)
         for part in self._parts:

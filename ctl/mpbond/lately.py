@@ -110,18 +110,17 @@ class Lately(Rows):
 
     def _delays(self, rows: Ints, answers: Answers) -> None:
         state = self.state
-        half_ms = answers.rtt_ns(rows, self._places(rows, VARIED)) / 2e6
-        filled = state["filled"][rows][:, np.newaxis]
-        age = np.arange(VARIED)
-        known = age < filled
+        half_ms = answers.rtt_ns(rows, self._places(rows, VARIED)).astype(np.float32)
+        half_ms *= np.float32(0.5e-6)
+        filled = state["filled"][rows]
         wanted = np.clip(NOW_NS // np.maximum(answers.interval_ns[rows], 1), NOW_LEAST, NOW_MOST)
-        count = np.minimum(filled[:, 0], wanted)
-        late = np.sort(np.where(age < count[:, np.newaxis], half_ms, np.inf), axis=1)
+        count = np.minimum(filled, wanted)
+        late = half_ms[:, :NOW_MOST].copy()
+        late[np.arange(NOW_MOST) >= count[:, np.newaxis]] = np.inf
+        late.sort(axis=1)
         line = np.arange(len(rows))
         state["delay_ms"][rows] = (late[line, (count - 1) // 2] + late[line, count // 2]) / 2
-        mean = np.where(known, half_ms, 0.0).sum(axis=1) / known.sum(axis=1)
-        apart = np.where(known, half_ms - mean[:, np.newaxis], 0.0)
-        state["varies_ms"][rows] = np.sqrt((apart * apart).sum(axis=1) / known.sum(axis=1))
+        state["varies_ms"][rows] = _deviation(half_ms, np.minimum(filled, VARIED))
 
     def _extremes(self, rows: Ints, answers: Answers, more: Ints) -> None:
         columns = int(more.max())
@@ -149,3 +148,13 @@ class Lately(Rows):
             return np.where(known, np.clip(behind, 0, UNKNOWN_US), unknown_us)
 
         return since(least, 0), since(most, UNKNOWN_US)
+
+
+def _deviation(figures: npt.NDArray[np.float32], count: Ints) -> Floats:
+    """(c, m) -> (c,) the standard deviation of the first `count` (c,) of each row."""
+    apart = figures - figures[:, :1]
+    apart[np.arange(figures.shape[1]) >= count[:, np.newaxis]] = 0.0
+    mean = apart.sum(axis=1, dtype=np.float64) / count
+    square = np.einsum("ij,ij->i", apart, apart, dtype=np.float64) / count
+    found: Floats = np.sqrt(np.maximum(square - mean * mean, 0.0))
+    return found

@@ -15,6 +15,8 @@ from mpbond.errors import BondError
 
 DEFAULT = "/run/mpbond"
 ENVIRONMENT = "MPBOND_RUN_DIR"
+DEFAULT_STATE = "/var/lib/mpbond"
+STATE_ENVIRONMENT = "MPBOND_STATE_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,15 @@ class RunDir:
 
 def from_option(option: str | None) -> RunDir:
     return RunDir(Path(option or os.environ.get(ENVIRONMENT) or DEFAULT))
+
+
+def state_dir(option: str | None, run_dir: RunDir) -> Path:
+    """Where what outlives the host is kept; beside a run dir that is not the usual one,
+    unless it is said where."""
+    said = option or os.environ.get(STATE_ENVIRONMENT)
+    if said:
+        return Path(said)
+    return Path(DEFAULT_STATE) if run_dir.path == Path(DEFAULT) else run_dir.path / "state"
 
 
 class Lock:

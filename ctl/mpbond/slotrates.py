@@ -16,7 +16,10 @@ SECOND_NS = 1_000_000_000
 # What is left of a rate a second after the traffic ended.
 FADE = 0.5
 
-_STATE = np.dtype([("seen", "?"), ("bytes", "<u8", SLOTS), ("bps", "<f4", SLOTS)])
+# What is left of less than this is nothing.
+NOTHING_BPS = 1.0
+
+_STATE = np.dtype([("seen", "?"), ("busy", "?"), ("bytes", "<u8", SLOTS), ("bps", "<f4", SLOTS)])
 
 
 class SlotRates(Rows):
@@ -33,12 +36,16 @@ class SlotRates(Rows):
         """`counted` (bonds, 256): bytes so far. One that went back began anew."""
         state = self.state
         seconds = max((now_ns - self._read_ns) / SECOND_NS, 1e-3)
-        more = (counted - state["bytes"]).astype(np.int64)
-        more = np.where(state["seen"][:, np.newaxis] & (more > 0), more, 0)
-        now_bps = (more * (8.0 / seconds)).astype(np.float32)
-        np.maximum(state["bps"] * np.float32(FADE**seconds), now_bps, out=state["bps"])
-        state["bytes"], state["seen"] = counted, True
         self._read_ns = now_ns
+        # Most bonds are idle.
+        rows = np.flatnonzero(state["busy"] | ~state["seen"] | (counted != state["bytes"]).any(axis=1))
+        more = (counted[rows] - state["bytes"][rows]).view(np.int64)
+        more[~state["seen"][rows]] = 0
+        now_bps = (np.maximum(more, 0) * (8.0 / seconds)).astype(np.float32)
+        bps = np.maximum(state["bps"][rows] * np.float32(FADE**seconds), now_bps)
+        bps[bps < NOTHING_BPS] = 0.0
+        state["bps"][rows], state["busy"][rows] = bps, bps.any(axis=1)
+        state["bytes"][rows], state["seen"][rows] = counted[rows], True
 
     def of(self, bond: int) -> Floats:
         """(256,) bit/s."""

@@ -39,6 +39,7 @@ class PathSnapshot:
     capacityEstimated: float | None
     deliveredRate: float | None
     relativeQuality: float | None
+    healthScore: float | None
     allocation: float
     txPackets: int
     txBytes: int

@@ -109,7 +109,7 @@ def _facts(bond: BondSnapshot) -> RenderableType:
 
 def _where(bond: BondSnapshot) -> Table:
     heads = (("idx", "r"), ("interface", "l"), ("local", "f"), ("path", "f"), ("mode", "l"), ("rx", "l"))
-    table = _table(*heads, ("state", "l"))
+    table = _table(*heads, ("score", "r"), ("state", "l"))
     for path in bond.paths:
         state = Text(path.state, style=_STATE_STYLE.get(path.state, ""))
         if path.active:
@@ -117,7 +117,16 @@ def _where(bond: BondSnapshot) -> Table:
         if path.avoided:
             state.append(" avoided", style="yellow")
         mode = _mode(path)
-        table.add_row(str(path.idx), path.ifname, path.localAddress, path.address, mode, path.rx, state)
+        table.add_row(
+            str(path.idx),
+            path.ifname,
+            path.localAddress,
+            path.address,
+            mode,
+            path.rx,
+            _number(path.healthScore, 0),
+            state,
+        )
     return table
 
 

@@ -35,6 +35,7 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         capacityEstimated=None,
         deliveredRate=None,
         relativeQuality=0.9,
+        healthScore=90.0,
         allocation=1 / 3,
         txPackets=123456,
         txBytes=98765432,
@@ -140,10 +141,10 @@ Up Delay (ms)          : 0
 Down Delay (ms)        : 0
 Failovers              : 1
 
-idx  interface  local      path            mode     rx  state
-─────────────────────────────────────────────────────────────────
-  1  eth1       10.77.1.1  10.77.1.2:9944  primary  tc  up active
-  2  eth2       10.77.2.1  10.77.2.2:9944  spare    tc  up
+idx  interface  local      path            mode     rx  score  state
+────────────────────────────────────────────────────────────────────────
+  1  eth1       10.77.1.1  10.77.1.2:9944  primary  tc     90  up active
+  2  eth2       10.77.2.1  10.77.2.2:9944  spare    tc     90  up
 
 idx   lat   pdv  plr  per  speed  rx_age  tx_age  eligible  bonded
 ──────────────────────────────────────────────────────────────────
@@ -177,7 +178,7 @@ def test_nothing_is_cut_at_80_columns() -> None:
     for value in ("enp0s31f6abcdef", "12346", "999.94", "0.1234", "1000000", "10000.0T", "123456", "never"):
         assert value in words, value
     start = lines[12].index("local"), lines[12].index("path")
-    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[14:19])
+    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[14:22])
 
 
 def test_wide_terminals_get_one_line_a_path() -> None:

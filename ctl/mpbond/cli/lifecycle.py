@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 from pyroute2 import IPRoute
 
-from mpbond.cli.options import FileArgument, RunDirOption, say, warn
+from mpbond import rundir
+from mpbond.cli.options import FileArgument, RunDirOption, StateDirOption, say, warn
 from mpbond.config import load_file
 from mpbond.config.model import Config
 from mpbond.controller import preview
@@ -53,7 +54,7 @@ def plan(file: FileArgument) -> None:
             say(line)
 
 
-def up(file: FileArgument, run_dir: RunDirOption = None) -> None:
+def up(file: FileArgument, run_dir: RunDirOption = None, state_dir: StateDirOption = None) -> None:
     """Bring the bond up and leave its controller running in the background.
 
     After the controller was killed, `up` adopts what it left: flows stay on their
@@ -71,10 +72,10 @@ def up(file: FileArgument, run_dir: RunDirOption = None) -> None:
     if pid is not None:
         raise BondError(f"{name} is up already (controller pid {pid}); `mpbond down {name}` first")
     folder.make()
-    _start_in_background(file, folder, name)
+    _start_in_background(file, folder, name, rundir.state_dir(state_dir, folder))
 
 
-def _start_in_background(file: str, run_dir: RunDir, name: str) -> None:
+def _start_in_background(file: str, run_dir: RunDir, name: str, state: Path) -> None:
     """Starts `mpbond run`, repeats what it says until it is ready."""
     reader, writer = os.pipe()
     log = run_dir.log(name)
@@ -83,6 +84,7 @@ def _start_in_background(file: str, run_dir: RunDir, name: str) -> None:
             [
                 *(sys.executable, "-m", "mpbond", "run", str(Path(file).resolve())),
                 *("--notify-fd", str(writer), "--run-dir", str(run_dir.path)),
+                *("--state-dir", str(state.absolute())),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log_file,
@@ -114,6 +116,7 @@ def _stamp() -> str:
 def run(
     file: FileArgument,
     run_dir: RunDirOption = None,
+    state_dir: StateDirOption = None,
     notify_fd: Annotated[int | None, typer.Option("--notify-fd", hidden=True)] = None,
 ) -> None:
     """Bring the bond up and stay in the foreground.
@@ -138,7 +141,8 @@ def run(
             notify.close()
 
     try:
-        Daemon(config, from_option(run_dir), tell).run(ready)
+        folder = from_option(run_dir)
+        Daemon(config, folder, rundir.state_dir(state_dir, folder), tell).run(ready)
     except BondError as error:
         if notify is not None and not notify.closed:
             notify.writelines(f"say {line}\n" for line in str(error).splitlines())

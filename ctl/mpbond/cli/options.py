@@ -9,7 +9,7 @@ from rich.console import Console
 
 from mpbond.controller.socket import ask
 from mpbond.errors import UsageError
-from mpbond.rundir import ENVIRONMENT, RunDir, from_option
+from mpbond.rundir import ENVIRONMENT, STATE_ENVIRONMENT, RunDir, from_option
 from mpbond.snapshot import BondSnapshot, Snapshot, from_json
 
 RunDirOption = Annotated[
@@ -19,6 +19,15 @@ RunDirOption = Annotated[
         envvar=ENVIRONMENT,
         help="Folder of sockets and locks: another one is another host.",
         show_default="/run/mpbond",
+    ),
+]
+StateDirOption = Annotated[
+    str | None,
+    typer.Option(
+        "--state-dir",
+        envvar=STATE_ENVIRONMENT,
+        help="Folder of what outlives the host: how each path has behaved.",
+        show_default="/var/lib/mpbond, or state in another run dir",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", "-j", help="JSON on standard output.")]

@@ -139,6 +139,13 @@ class BondState:
         return following.index
 
     @property
+    def goes_by_score(self) -> bool:
+        """Does the assignment depend on the paths' scores? Under balance-aware the slots
+        do, which are not assigned but balanced."""
+        policy = self.spec.policy
+        return policy.base in ONE_PATH | {BasePolicy.BROADCAST} or bool(policy.redundant)
+
+    @property
     def is_undecided(self) -> bool:
         """Would the policy, if nothing changes, decide otherwise in a later period?"""
         return self.memory.challenger is not None

@@ -23,6 +23,7 @@ from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import BondState
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
+from mpbond.controller.scoring import Scoring
 from mpbond.errors import UsageError
 from mpbond.events import History, Kind
 from mpbond.inventory import Inventory
@@ -51,6 +52,7 @@ class Controller:
         plane: Dataplane,
         ipr: IPRoute,
         sessions: dict[str, SessionPair],
+        scoring: Scoring,
         *,
         installed: Layout | None,
         say: Say,
@@ -64,6 +66,7 @@ class Controller:
         self._applier = Applier(ipr, plane, config.interface.name, config.node.port, sessions)
         self._prober = Prober(plane)
         self._measuring = Measuring()
+        self.scoring = scoring
         self.history = History(say)
         self._balancing = Balancing(plane, self.history, ethtool.speed_mbit)
         # Bonds where a policy may be about to move: scores changed, or one is ahead.
@@ -150,6 +153,7 @@ class Controller:
             }
         )
         self._balancing.follow(states)
+        self.scoring.follow(states)
         self._undecided = self._measure(now_ns)
 
     def _adopt_state(self, state: BondState) -> None:
@@ -194,6 +198,7 @@ class Controller:
         """A control period: measurements, scores, and policies that go by quality."""
         with self.lock:
             self._undecided |= self._measure(now_ns)
+            self.scoring.update(now_ns, self._measuring.latest, self._alive)
             is_period = now_ns >= self._period_due_ns
             for bond in self._undecided:
                 self.assign(self._bonds[bond], now_ns, period=is_period)
@@ -211,7 +216,8 @@ class Controller:
         for path, score in news:
             self._state_at(path).scores[path] = score
         changed = {path // self.plane.block for path, _ in news}
-        return changed | self._balancing.update(now_ns, estimates)
+        by_score = {bond for bond in changed if self._bonds[bond].goes_by_score}
+        return by_score | self._balancing.update(now_ns, estimates)
 
     def _evaluate(self, now_ns: int, *, everything: bool = False) -> None:
         """Health from proofs. Costs a few array operations while nothing changes."""
@@ -332,6 +338,11 @@ class Controller:
         known = ", ".join(state.spec.peer.name or state.spec.peer.id for state in self._bonds.values())
         raise UsageError(f"no peer {peer!r} here; known: {known or 'none'}")
 
+    def minutes(self) -> dict[str, str]:
+        """How all paths have behaved, to be kept."""
+        with self.lock:
+            return self.scoring.text()
+
     def events(self, since: int, peer: str | None, wall_ns: int) -> list[dict[str, Any]]:
         """What has happened after event number `since`, to all peers or one."""
         with self.lock:
@@ -353,6 +364,7 @@ class Controller:
                     self._applier.xdp,
                     self._measuring,
                     self._balancing,
+                    self.scoring,
                     now_ns,
                     configured=self._configured[state.spec.peer.id],
                 )

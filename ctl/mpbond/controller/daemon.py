@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from mpbond.config.model import Config
 from mpbond.controller import adopt
 from mpbond.controller.controller import Controller
 from mpbond.controller.requests import Requests
+from mpbond.controller.scoring import Scoring
 from mpbond.controller.socket import ControlServer
+from mpbond.controller.statefile import StateFile
 from mpbond.errors import BondError
 from mpbond.kernel import headers, registry
 from mpbond.kernel.dataplane import Dataplane
@@ -80,8 +82,12 @@ def sizes_for(config: Config, block: int) -> Sizes:
     return sizes
 
 
-def make_controller(config: Config, ipr: IPRoute, say: Say) -> Controller:
-    """Adopts the running data plane where it fits, else makes a new one."""
+def make_controller(
+    config: Config, ipr: IPRoute, say: Say, minutes: Mapping[str, str] | None = None
+) -> Controller:
+    """Adopts the running data plane where it fits, else makes a new one. `minutes`: how
+    paths have behaved before, by StateFile."""
+    scoring = Scoring(minutes or {})
     refuse_unsupported(config)
     pairs = load_sessions(config)
     name = config.interface.name
@@ -95,7 +101,7 @@ def make_controller(config: Config, ipr: IPRoute, say: Say) -> Controller:
     if plane is not None and adopt.fits(plane, config, block):
         say(f"adopting {name}: its programs and maps run on")
         installed = adopt.installed(plane, config, inventory, ipr, pairs)
-        return Controller(config, plane, ipr, pairs, installed=installed, say=say)
+        return Controller(config, plane, ipr, pairs, scoring, installed=installed, say=say)
     if plane is not None:
         plane.close()
     for left in registry.remove(ipr, name):
@@ -104,7 +110,7 @@ def make_controller(config: Config, ipr: IPRoute, say: Say) -> Controller:
     if message:
         say(message)
     plane = Dataplane.create(sizes_for(config, block))
-    return Controller(config, plane, ipr, pairs, installed=None, say=say)
+    return Controller(config, plane, ipr, pairs, scoring, installed=None, say=say)
 
 
 def hurry() -> None:
@@ -121,9 +127,10 @@ def hurry() -> None:
 class Daemon:
     """The loop around a controller. `ready` is called once packets can flow."""
 
-    def __init__(self, config: Config, run_dir: RunDir, say: Say) -> None:
+    def __init__(self, config: Config, run_dir: RunDir, state_dir: Path, say: Say) -> None:
         self._config = config
         self._run_dir = run_dir
+        self._state = StateFile(state_dir, config.interface.name, say)
         self._say = say
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)
         self._stopping = threading.Event()
@@ -134,7 +141,7 @@ class Daemon:
         name = self._config.interface.name
         lock = Lock(self._run_dir, name)
         with IPRoute() as ipr:
-            controller = make_controller(self._config, ipr, self._say)
+            controller = make_controller(self._config, ipr, self._say, self._state.load())
             try:
                 controller.reconcile(time.monotonic_ns())
             except BaseException:
@@ -151,6 +158,7 @@ class Daemon:
             self._quicken()
             ready()
             self._loop(controller, requests)
+            self._state.save(controller.minutes())
             watch.stop()
             watcher.join()
             watch.close()
@@ -228,12 +236,19 @@ class Daemon:
             controller.tick(now_ns)
             if now_ns >= slow_due_ns:
                 controller.slow_tick(now_ns)
+                self._keep_minutes(controller)
                 requests.tick(now_ns)
                 slow_due_ns = now_ns + SLOW_TICK_NS
             wait_s = (controller.next_due_ns(slow_due_ns) - time.monotonic_ns()) / 1e9
             if wait_s > 0 and select.select([self._wake], [], [], wait_s)[0]:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
+
+    def _keep_minutes(self, controller: Controller) -> None:
+        """Once a minute, on a thread of its own: a disk may take its time."""
+        if controller.scoring.minute_passed:
+            minutes = controller.minutes()
+            threading.Thread(target=self._state.save, args=(minutes,), name="state").start()
 
     def _watch(self, watch: Watch, controller: Controller) -> None:
         """Links at once; for anything else the host is read again, once the burst

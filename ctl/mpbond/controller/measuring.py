@@ -60,6 +60,11 @@ class Measuring:
         self._scores = np.where(estimates.silent, np.nan, scores(estimates.values, self._limits))
         return estimates
 
+    @property
+    def latest(self) -> Estimates:
+        """Of the last update; there must have been one."""
+        return self._estimator.latest
+
     def news(self) -> list[tuple[int, float]]:
         """(path, score) of each whose score has changed since it was last told; a
         silent path has none, and goes by what was told before."""

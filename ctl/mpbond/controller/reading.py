@@ -12,6 +12,7 @@ from mpbond.config.model import BasePolicy
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.controller.measuring import Measuring
+from mpbond.controller.scoring import Scoring
 from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
@@ -80,6 +81,7 @@ def path_snapshot(
     xdp: set[str],
     measuring: Measuring,
     balancing: Balancing,
+    scoring: Scoring,
     now_ns: int,
 ) -> PathSnapshot:
     index = state.index_of(path)
@@ -114,6 +116,7 @@ def path_snapshot(
         capacityEstimated=_rounded(balance.estimated_mbit, 3),
         deliveredRate=_mbit(measured.delivered_bps),
         relativeQuality=_rounded(measuring.score(index)) if alive else None,
+        healthScore=_rounded(scoring.of(index), 1) if alive else None,
         allocation=_allocation(plane, state, index),
         txPackets=int(stats["tx_packets"].sum()),
         txBytes=int(stats["tx_bytes"].sum()),
@@ -166,6 +169,7 @@ def bond_snapshot(
     xdp: set[str],
     measuring: Measuring,
     balancing: Balancing,
+    scoring: Scoring,
     now_ns: int,
     *,
     configured: str,
@@ -173,7 +177,8 @@ def bond_snapshot(
     """`configured`: the name of the policy that the file gives the peer."""
     spec, policy = state.spec, state.spec.policy
     paths = tuple(
-        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, now_ns) for path in spec.paths
+        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, scoring, now_ns)
+        for path in spec.paths
     )
     active_backup = policy.base in ONE_PATH
     first = next((path.idx for path in paths if path.active), None)
