@@ -24,6 +24,7 @@ def views(draw: st.DrawFn) -> list[PathView]:
             ipv_pref=draw(st.sampled_from((0, 46, 64))),
             eligible=draw(st.booleans()),
             score=draw(st.floats(0, 1)),
+            avoided=draw(st.booleans()),
         )
         for index in range(draw(st.integers(0, 10)))
     ]
@@ -49,4 +50,4 @@ def test_the_first_two_are_of_the_best_two_links(paths: list[PathView]) -> None:
     assert len({path.ifname for path in best[: len(links)]}) == len(links), "one of every link first"
     for place, path in enumerate(best[: len(links)]):
         later = [other for other in best[place:] if other.ifname not in {p.ifname for p in best[:place]}]
-        assert path.score == max(other.score for other in later)
+        assert (not path.avoided, path.score) == max((not other.avoided, other.score) for other in later)

@@ -76,6 +76,12 @@ LINKS = [
         [view(0, "a", 0.9), view(1, "a", 0.8), view(2, "a", 0.7), view(3, "b", 0.1), view(4, "b", 0.2)],
         (0, 4, 1, 3, 2),
     ),
+    ("an avoided one last", [view(0, "a", 0.9, avoided=True), view(1, "b", 0.1)], (1, 0)),
+    (
+        "a link has a path that is not",
+        [view(0, "a", 0.9, avoided=True), view(1, "a", 0.2), view(2, "b", 0.1)],
+        (1, 2, 0),
+    ),
     ("not eligible", [view(0, "a", **OUT), view(1, "b")], (1,)),
     ("no spare beside another", [view(0, "a"), view(1, "b", **SPARE)], (0,)),
     ("spares alone", [view(0, "a", 0.1, **SPARE), view(1, "b", 0.2, **SPARE)], (1, 0)),
