@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #endif
 
-#define MPB_ABI_VERSION 3
+#define MPB_ABI_VERSION 4
 
 /* A table of 256 slots splits a bond's flows to within 0.4%, the uncertainty
  * ZeroTier's document states for its own allocation. */
@@ -19,6 +19,7 @@
 /* Syncthing's limit of connections to a peer is also ours of paths. */
 #define MPB_MAX_BOND_PATHS 128
 #define MPB_NO_PATH 0xffff
+#define MPB_NO_SLOT 0xffff
 /* RTT samples kept per path: the mean of "the last 64" of the semantics. */
 #define MPB_RTT_SAMPLES 64
 /* Paths in one probe tick: a test run's packet must stay within a page. */
@@ -47,6 +48,7 @@ enum mpb_path_flag {
 	MPB_PATH_IPV6 = 1 << 4,	      /* outer family */
 	MPB_PATH_GRO = 1 << 5,	      /* packets come in one by one: join them again */
 	MPB_PATH_PEER_SPARE = 1 << 6, /* the peer's word; ours is not, so it is not echoed */
+	MPB_PATH_LEAVE = 1 << 7,      /* balance-aware: its flows follow their slots at once */
 };
 
 /* What each end tells the other of a path, in its probes and answers. */
@@ -59,7 +61,8 @@ enum mpb_mark {
 /* Flags of struct mpb_bond. */
 enum mpb_bond_flag {
 	MPB_BOND_USED = 1 << 0,
-	MPB_BOND_DEVICE = 1 << 1, /* packets pass mp0's qdisc and are cut there */
+	MPB_BOND_DEVICE = 1 << 1,      /* packets pass mp0's qdisc and are cut there */
+	MPB_BOND_NO_FLOWLETS = 1 << 2, /* flows follow their slots at once, reordered or not */
 };
 
 /* The one entry of the node map: what every program needs to know. */
@@ -109,7 +112,7 @@ struct mpb_bond_live {
 	__u64 failovers;       /* by the controller: outlives it here */
 	__u64 turn;	       /* balance-rr: packets sent; balance-aware: flows begun */
 	__u64 sequence;	       /* broadcast: of the newest packet, modulo 2^32 on the wire */
-	__u64 pad;
+	__u64 moved_flows;     /* times that a flow went to another path, for whatever cause */
 };
 
 /* One per peer: which of its copied packets have come, see copies.h. */
@@ -135,7 +138,11 @@ struct mpb_path {
 	__u32 checksum;	       /* IPv4 header sum without length and TOS */
 	__u8 header[64];
 	__u32 number; /* index within the bond: what the header says */
-	__u32 pad[3];
+	/* How long a packet is on its way out, over what the bond's fastest path takes:
+	 * hardly ever less, hardly ever more. Measured; see flowlets.h. */
+	__u32 forward_least_us;
+	__u32 forward_most_us;
+	__u32 pad;
 };
 
 /* One per path, written by the programs. */
@@ -198,7 +205,7 @@ struct mpb_prefix {
  * flows that collide only share a path. */
 struct mpb_flow {
 	__u16 path;
-	__u16 pad;
+	__u16 slot;   /* where it began; balance-aware keeps to it */
 	__u32 seen_s; /* coarse CLOCK_MONOTONIC seconds of a recent packet */
 };
 

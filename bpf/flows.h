@@ -4,7 +4,8 @@
  * CPU's caches several times. The cache is one 8-byte word per flow, found by its
  * hash alone: upper half of the hash, second last seen, path. A flow that another
  * pushed out of its word is found in the map again. Every flow's entry in the map
- * is touched once a second, which keeps it there.
+ * is touched once a second, which keeps it there. (balance-aware's words say more:
+ * flowlets.h.)
  */
 #ifndef MPBOND_FLOWS_H
 #define MPBOND_FLOWS_H
@@ -37,22 +38,29 @@ static __always_inline __u32 flow_find(__u64 *hash, __u32 seen)
 	return flow ? flow->path : MPB_NO_PATH;
 }
 
+/* Into the map. */
+static __always_inline void flow_keep(__u64 *hash, __u32 path, __u32 slot, __u32 seen)
+{
+	struct mpb_flow fresh = { .path = path, .slot = slot, .seen_s = seen };
+	struct mpb_flow *flow = flow_get(hash);
+
+	if (!flow) {
+		flow_put(hash, &fresh);
+		return;
+	}
+	flow->path = path;
+	flow->slot = slot;
+	flow->seen_s = seen;
+}
+
 static __always_inline void flow_remember(__u64 *hash, __u32 path, __u32 seen)
 {
-	struct mpb_flow fresh = { .path = path, .seen_s = seen };
 	__u64 word = flow_word(*hash, path, seen);
 	__u64 *cached = flow_cache_get(*hash);
-	struct mpb_flow *flow;
 
 	if (cached && *cached == word)
 		return;
-	flow = flow_get(hash);
-	if (flow) {
-		flow->path = path;
-		flow->seen_s = seen;
-	} else {
-		flow_put(hash, &fresh);
-	}
+	flow_keep(hash, path, *hash % MPB_SLOTS, seen);
 	if (cached)
 		*cached = word;
 }

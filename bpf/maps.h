@@ -36,6 +36,7 @@ BPF_F_TABLE("array", __u32, struct mpb_node, node_map, 1, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_bond, bonds, MPB_BONDS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_bond_live, bonds_live, MPB_BONDS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_slots, weights, MPB_BONDS * 2, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, __u64, slot_bytes, MPB_BONDS * MPB_SLOTS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_path, paths, MPB_PATHS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_path_live, paths_live, MPB_PATHS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_path_stats, path_stats, MPB_PATHS * MPB_CPUS, BPF_F_MMAPABLE);
@@ -71,6 +72,13 @@ static __always_inline struct mpb_slots *slots_get(__u32 bond, __u32 generation)
 	__u32 index = bond * 2 + (generation & 1);
 
 	return weights.lookup(&index);
+}
+
+static __always_inline __u64 *slot_bytes_get(__u32 bond, __u32 slot)
+{
+	__u32 index = bond * MPB_SLOTS + slot;
+
+	return slot_bytes.lookup(&index);
 }
 
 static __always_inline struct mpb_path *path_get(__u32 path)

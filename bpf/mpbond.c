@@ -70,7 +70,7 @@ int tx(struct __sk_buff *skb)
 {
 	struct mpb_node *node = node_get();
 	struct mpb_prefix *prefix;
-	struct bond_view view = {};
+	struct bond_view view = { .slot = MPB_NO_SLOT };
 	struct inner in = {};
 	struct copy copy = {};
 	struct mpb_path *path;
@@ -111,6 +111,7 @@ int tx(struct __sk_buff *skb)
 	if (!write_outer(skb, path, inner_len, in.tos) || !write_copy(skb, path, &copy))
 		return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
 	count_tx(index, packets, inner_len);
+	count_slot(view.index, view.slot, inner_len);
 	return finish(REASON_tx_sent, send_on(path));
 }
 

@@ -7,7 +7,7 @@
 #ifndef MPBOND_SELECT_H
 #define MPBOND_SELECT_H
 
-#include "flows.h"
+#include "flowlets.h"
 
 /* Random picks before the others are asked in order. */
 #define SPREAD_TRIES 4
@@ -25,6 +25,7 @@ struct bond_view {
 	struct mpb_bond_live *live;
 	__u32 flow_path; /* where the packet's flow is already, or MPB_NO_PATH */
 	__u32 spread;	 /* flows are spread, not all on one path */
+	__u32 slot;	 /* that the packet counts to, or MPB_NO_SLOT */
 };
 
 static __always_inline struct mpb_path *usable_path(struct bond_view *view, __u32 index)
@@ -84,29 +85,71 @@ static __always_inline __u32 take_over(struct bond_view *view, __u64 hash)
 	return last_resort(view);
 }
 
-/* Which slot a packet without a path takes. A new flow of balance-aware takes the
- * next in turn, so that flows divide as the slots do, whatever their hashes are. */
-static __always_inline __u32 slot_of(struct bond_view *view, struct inner *in, __u64 hash)
+static __always_inline __u32 path_of_slot(struct bond_view *view, __u32 slot)
 {
-	if (view->bond->policy == MPB_POLICY_BALANCE_AWARE && in->has_flow)
-		hash = __sync_fetch_and_add(&view->live->turn, 1) * SLOT_STRIDE;
-	return hash % MPB_SLOTS;
+	struct mpb_slots *slots = slots_get(view->index, view->bond->generation);
+
+	return slots ? slots->path[slot % MPB_SLOTS] : MPB_NO_PATH;
 }
 
-/* A flow stays on its path while that is usable; off a spare it goes as soon as
- * something better is. Packets without a flow take a random slot. */
-static __always_inline __u32 by_flow(struct bond_view *view, struct inner *in, __u64 hash)
+static __always_inline int is_spare(struct mpb_path *path)
 {
-	struct mpb_slots *slots;
+	return (path->flags & (MPB_PATH_SPARE | MPB_PATH_PEER_SPARE)) != 0;
+}
+
+static __always_inline void note_move(struct bond_view *view, __u32 from, __u32 to)
+{
+	if (from != MPB_NO_PATH && from != to)
+		__sync_fetch_and_add(&view->live->moved_flows, 1);
+}
+
+/* balance-xor: a flow stays on its path while that is usable; off a spare it goes as
+ * soon as something better is. Packets without a flow take a random slot. */
+static __always_inline __u32 by_flow(struct bond_view *view, __u64 hash)
+{
 	struct mpb_path *path;
 
 	if (view->flow_path != MPB_NO_PATH) {
 		path = usable_path(view, view->flow_path);
-		if (path && !(path->flags & (MPB_PATH_SPARE | MPB_PATH_PEER_SPARE)))
+		if (path && !is_spare(path))
 			return view->flow_path;
 	}
-	slots = slots_get(view->index, view->bond->generation);
-	return slots ? slots->path[slot_of(view, in, hash)] : MPB_NO_PATH;
+	return path_of_slot(view, hash);
+}
+
+/* balance-aware: a flow that begins takes the next slot in turn, so that flows divide
+ * as the slots do, whatever their hashes are. */
+static __always_inline __u32 next_slot(struct bond_view *view)
+{
+	return __sync_fetch_and_add(&view->live->turn, 1) * SLOT_STRIDE % MPB_SLOTS;
+}
+
+/* May a flow leave the usable path `from` for that of its slot now? A spare is left at
+ * once, like a path that the controller wants left; others when nothing overtakes. */
+static __always_inline int may_move(struct bond_view *view, struct flowlet *flow, struct mpb_path *from,
+				    struct mpb_path *to)
+{
+	if (view->bond->flags & MPB_BOND_NO_FLOWLETS || from->flags & MPB_PATH_LEAVE)
+		return 1;
+	if (is_spare(from) && !is_spare(to))
+		return 1;
+	return silent_long_enough(flow, from, to);
+}
+
+/* balance-aware: a usable path for the flow, its own or its slot's; else MPB_NO_PATH. */
+static __always_inline __u32 by_flowlet(struct bond_view *view, struct flowlet *flow)
+{
+	__u32 wanted = path_of_slot(view, flow->slot);
+	struct mpb_path *from = 0, *to;
+
+	if (flow->path != MPB_NO_PATH)
+		from = usable_path(view, flow->path);
+	if (from && wanted == flow->path)
+		return wanted;
+	to = usable_path(view, wanted);
+	if (!to)
+		return from ? flow->path : MPB_NO_PATH;
+	return !from || may_move(view, flow, from, to) ? wanted : flow->path;
 }
 
 /* balance-rr: packetsPerLink packets on a path, then the next. A super-packet counts
@@ -136,7 +179,33 @@ static __always_inline __u64 random_hash(void)
 	return ((__u64)bpf_get_prandom_u32() << 32) | bpf_get_prandom_u32();
 }
 
-/* balance-xor and balance-aware. */
+static __always_inline __u32 select_for_flowlet(struct bond_view *view, struct inner *in)
+{
+	struct flowlet flow = { .path = MPB_NO_PATH, .first_path = view->bond->first_path };
+	__u32 before, chosen;
+
+	flow.hash = in->has_flow ? mix_word(in->hash, view->index) : random_hash();
+	flow.slot = flow.hash % MPB_SLOTS;
+	flow.now = ticks_now();
+	if (in->has_flow) {
+		flowlet_find(&flow);
+		if (flow.path == MPB_NO_PATH)
+			flow.slot = next_slot(view);
+	}
+	before = flow.path;
+	view->slot = flow.slot;
+	chosen = by_flowlet(view, &flow);
+	if (chosen == MPB_NO_PATH)
+		chosen = take_over(view, flow.hash);
+	if (!in->has_flow || chosen == MPB_NO_PATH)
+		return chosen;
+	note_move(view, before, chosen);
+	flow.path = chosen;
+	flowlet_remember(&flow);
+	return chosen;
+}
+
+/* balance-xor. */
 static __always_inline __u32 select_for_flow(struct bond_view *view, struct inner *in)
 {
 	__u64 hash = in->has_flow ? mix_word(in->hash, view->index) : random_hash();
@@ -144,20 +213,24 @@ static __always_inline __u32 select_for_flow(struct bond_view *view, struct inne
 	__u32 chosen;
 
 	view->flow_path = in->has_flow ? flow_find(&hash, seen) : MPB_NO_PATH;
-	chosen = by_flow(view, in, hash);
+	chosen = by_flow(view, hash);
 	if (!usable_path(view, chosen))
 		chosen = take_over(view, hash);
-	if (in->has_flow && chosen != MPB_NO_PATH)
-		flow_remember(&hash, chosen, seen);
+	if (!in->has_flow || chosen == MPB_NO_PATH)
+		return chosen;
+	note_move(view, view->flow_path, chosen);
+	flow_remember(&hash, chosen, seen);
 	return chosen;
 }
 
-/* active-backup and balance-rr. `packets`: what the packet will be cut into. */
+/* `packets`: what the packet will be cut into. */
 static __always_inline __u32 select_path(struct bond_view *view, struct inner *in, __u32 packets)
 {
 	__u32 chosen;
 
 	view->spread = view->bond->policy != MPB_POLICY_ACTIVE_BACKUP;
+	if (view->bond->policy == MPB_POLICY_BALANCE_AWARE)
+		return select_for_flowlet(view, in);
 	if (view->spread && view->bond->policy != MPB_POLICY_BALANCE_RR)
 		return select_for_flow(view, in);
 	chosen = view->spread ? by_turn(view, packets) : view->bond->order[0];

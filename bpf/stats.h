@@ -39,6 +39,19 @@ static __always_inline void count_tx(__u32 path, __u32 packets, __u32 bytes)
 	stats->last_tx_ns = coarse_ns();
 }
 
+/* Of balance-aware: what each slot carries, for the controller to move slots by. Not
+ * per CPU: a slot's few flows are on few CPUs, and 256 counters each add up. */
+static __always_inline void count_slot(__u32 bond, __u32 slot, __u32 bytes)
+{
+	__u64 *counter;
+
+	if (slot >= MPB_SLOTS)
+		return;
+	counter = slot_bytes_get(bond, slot);
+	if (counter)
+		__sync_fetch_and_add(counter, bytes);
+}
+
 static __always_inline void count_rx(__u32 path, __u32 packets, __u32 bytes)
 {
 	struct mpb_path_stats *stats = path_stats_get(path, bpf_get_smp_processor_id());

@@ -15,10 +15,11 @@ import numpy as np
 
 from mpbond.sources import bpf_dir
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 SLOTS = 256
 MAX_BOND_PATHS = 128
 NO_PATH = 0xFFFF
+NO_SLOT = 0xFFFF
 RTT_SAMPLES = 64
 TICK_PATHS = 1024
 WINDOW_WORDS = 256
@@ -45,6 +46,7 @@ class PathFlag(IntFlag):
     IPV6 = 1 << 4
     GRO = 1 << 5
     PEER_SPARE = 1 << 6
+    LEAVE = 1 << 7
 
 
 class PeerMark(IntFlag):
@@ -55,6 +57,7 @@ class PeerMark(IntFlag):
 class BondFlag(IntFlag):
     USED = 1 << 0
     DEVICE = 1 << 1
+    NO_FLOWLETS = 1 << 2
 
 
 NODE = np.dtype(
@@ -106,7 +109,7 @@ BOND_LIVE = np.dtype(
         ("failovers", "<u8"),
         ("turn", "<u8"),
         ("sequence", "<u8"),
-        ("pad", "<u8"),
+        ("moved_flows", "<u8"),
     ],
     align=True,
 )
@@ -126,7 +129,9 @@ PATH = np.dtype(
         ("checksum", "<u4"),
         ("header", "u1", 64),
         ("number", "<u4"),
-        ("pad", "<u4", 3),
+        ("forward_least_us", "<u4"),
+        ("forward_most_us", "<u4"),
+        ("pad", "<u4"),
     ],
     align=True,
 )
@@ -173,11 +178,11 @@ PATH_STATS = np.dtype(
     align=True,
 )
 
-REASON_COUNTER = np.dtype("<u8")
+COUNTER = np.dtype("<u8")
 
 PREFIX_KEY = np.dtype([("prefix_len", "<u4"), ("family", "<u4"), ("address", "u1", 16)], align=True)
 PREFIX = np.dtype([("bond", "<u4")], align=True)
-FLOW = np.dtype([("path", "<u2"), ("pad", "<u2"), ("seen_s", "<u4")], align=True)
+FLOW = np.dtype([("path", "<u2"), ("slot", "<u2"), ("seen_s", "<u4")], align=True)
 SESSION = np.dtype(
     [("bond", "<u4"), ("pad", "<u4"), ("rx_mac_key", "<u8", 2), ("local_path", "<u2", MAX_BOND_PATHS)],
     align=True,

@@ -70,7 +70,9 @@ def timer_ns(rig: Rig) -> float:
 
 
 @pytest.mark.parametrize("flows", FLOWS)
-@pytest.mark.parametrize("policy", [abi.PolicyCode.ACTIVE_BACKUP, abi.PolicyCode.BALANCE_XOR])
+@pytest.mark.parametrize(
+    "policy", [abi.PolicyCode.ACTIVE_BACKUP, abi.PolicyCode.BALANCE_XOR, abi.PolicyCode.BALANCE_AWARE]
+)
 def test_tx_cost(benchmark: BenchmarkFixture, rig: Rig, policy: abi.PolicyCode, flows: int) -> None:
     rig.reset()
     rig.bond(BondSetup(paths=(PathSetup(), PathSetup()), policy=policy))

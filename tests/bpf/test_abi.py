@@ -256,6 +256,7 @@ def test_maps_hold_these_structs(plane: Any) -> None:
         assert maps[name].value_size == STRUCTS[struct].itemsize, name
     for name, struct in keys.items():
         assert maps[name].key_size == STRUCTS[struct].itemsize, name
-    assert maps["reasons"].value_size == abi.REASON_COUNTER.itemsize
+    for name in ("reasons", "slot_bytes"):
+        assert maps[name].value_size == abi.COUNTER.itemsize
     assert maps["flow_cache"].value_size == 8
-    assert {*values, "reasons", "flow_cache"} == set(maps)
+    assert {*values, "reasons", "slot_bytes", "flow_cache"} == set(maps)

@@ -86,7 +86,8 @@ def test_256_flows_take_every_slot_once(rig: Rig) -> None:
 
 @pytest.mark.parametrize("capacities", CAPACITIES[:2], ids=lambda capacities: ":".join(map(str, capacities)))
 def test_flows_stay(rig: Rig, capacities: tuple[int, ...]) -> None:
-    """And take no turn of others, in whatever order they send; not even if the slots change."""
+    """And take no turn of others, in whatever order they send; not even if the
+    slots change, where so little is known of the paths."""
     bond = aware(rig, *capacities)
     flows = Flows(rig, bond)
     numbers = sports("consecutive")
@@ -116,7 +117,7 @@ def test_bonds_have_turns_of_their_own(rig: Rig) -> None:
 
 
 def test_a_flow_that_left_a_dead_path_is_placed_anew(rig: Rig) -> None:
-    """Among those that live, where it then stays."""
+    """Among those that live, where it then stays until it is silent."""
     bond = aware(rig, 1, 1, 1)
     flows = Flows(rig, bond)
     placed = {sport: flows.take(sport) for sport in range(1024, 1024 + 600)}

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.root, pytest.mark.netns]
 
 
 def start(scenario: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "mpbond", "lab", "run", scenario]
+    # What a shell starts in the background ignores SIGINT, and so do its children.
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "mpbond", "lab", "run", scenario]
     # A session of its own: signals to it are for it alone.
     return subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

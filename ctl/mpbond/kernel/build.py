@@ -24,6 +24,7 @@ MAPS = (
     "bonds",
     "bonds_live",
     "weights",
+    "slot_bytes",
     "paths",
     "paths_live",
     "path_stats",

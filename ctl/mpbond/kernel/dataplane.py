@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ from mpbond.wire import Template
 
 Array = np.ndarray[Any, Any]
 MAX_PATHS = 65_535
+# How long a packet may be on its way out by a path that nothing was measured of yet:
+# flows leave it only where they must, or after so long a silence.
+FORWARD_UNKNOWN_US = 10_000_000
+_CLOCK_MONOTONIC_COARSE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Sizes:
             "MPB_FLOW_CACHE": 1 << (self.flows - 1).bit_length(),
             "MPB_PREFIXES": self.prefixes,
             "MPB_CPUS": cpus,
+            "MPB_COARSE_NS": coarse_step_ns(),
         }
 
 
@@ -51,6 +57,11 @@ def possible_cpus() -> int:
     """CPUs that may ever come up: the stride of per-CPU counters."""
     ranges = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")
     return max(int(part.split("-")[-1]) for part in ranges) + 1
+
+
+def coarse_step_ns() -> int:
+    """How far the kernel's coarse clock may be behind."""
+    return round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
 
 
 def _packed(address: Address) -> bytes:
@@ -112,6 +123,7 @@ class Dataplane:
         self.bonds: Array = maps["bonds"].memory(abi.BOND)
         self.bonds_live: Array = maps["bonds_live"].memory(abi.BOND_LIVE)
         self.weights: Array = maps["weights"].memory(abi.SLOT_TABLE)
+        self.slot_bytes: Array = maps["slot_bytes"].memory(abi.COUNTER).reshape(-1, abi.SLOTS)
         self.paths: Array = maps["paths"].memory(abi.PATH)
         self.paths_live: Array = maps["paths_live"].memory(abi.PATH_LIVE)
         self.flow_cache: Array = maps["flow_cache"].memory(np.dtype("<u8"))
@@ -119,7 +131,7 @@ class Dataplane:
         self.cpus: int = maps["path_stats"].max_entries // maps["paths"].max_entries
         self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
         self.path_stats: Array = maps["path_stats"].memory(abi.PATH_STATS).reshape(-1, self.cpus)
-        self._reasons: Array = maps["reasons"].memory(abi.REASON_COUNTER).reshape(-1, abi.REASON_STRIDE)
+        self._reasons: Array = maps["reasons"].memory(abi.COUNTER).reshape(-1, abi.REASON_STRIDE)
 
     # ---- making and finding -------------------------------------------------
 
@@ -240,6 +252,7 @@ class Dataplane:
             self.bonds_live[index]["active_path"] = abi.NO_PATH
             self.weights[2 * index : 2 * index + 2]["path"] = abi.NO_PATH
             self.copies[index] = np.zeros((), abi.COPIES)
+            self.slot_bytes[index] = 0
 
     def put_prefix(self, prefix: Network, bond: int) -> None:
         value = np.zeros((), abi.PREFIX)
@@ -264,6 +277,7 @@ class Dataplane:
             if not int(path["flags"]) & abi.PathFlag.USED:
                 self.paths_live[index] = np.zeros((), abi.PATH_LIVE)
                 self.path_stats[index] = np.zeros((), abi.PATH_STATS)
+                self.set_forward(index, 0, FORWARD_UNKNOWN_US)
             path["ifindex"], path["bond"], path["number"] = entry.ifindex, entry.bond, entry.number
             path["next_hop_family"] = _family(entry.next_hop.version)
             path["next_hop"] = np.frombuffer(_packed(entry.next_hop), np.uint8)
@@ -306,6 +320,13 @@ class Dataplane:
         with self.lock:
             flags = int(self.paths[index]["flags"])
             self.paths[index]["flags"] = flags | int(flag) if on else flags & ~int(flag)
+
+    def set_forward(self, index: int, least_us: int, most_us: int) -> None:
+        """How long a packet is on its way out by this path, over what the bond's fastest
+        path takes: hardly ever less than `least_us`, hardly ever more than `most_us`."""
+        with self.lock:
+            self.paths["forward_least_us"][index] = least_us
+            self.paths["forward_most_us"][index] = most_us
 
     # ---- what a policy decides --------------------------------------------------
 
