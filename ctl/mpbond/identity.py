@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import secrets
 from dataclasses import dataclass, field
 
 from mpbond.noise import public_key
@@ -31,10 +30,6 @@ class Identity:
 def identity(private: bytes) -> Identity:
     public = public_key(private)
     return Identity(private, public, id_of(public))
-
-
-def new_private_key() -> bytes:
-    return secrets.token_bytes(32)
 
 
 def as_text(key: bytes) -> str:

@@ -16,8 +16,8 @@ from pyroute2 import IPRoute
 from mpbond.cli.options import FileArgument, RunDirOption, say, warn
 from mpbond.config import load_file
 from mpbond.config.model import Config
-from mpbond.controller import preview
-from mpbond.controller.daemon import Daemon, load_sessions
+from mpbond.controller import preview, secrets
+from mpbond.controller.daemon import Daemon
 from mpbond.controller.socket import ask
 from mpbond.errors import BondError, UsageError
 from mpbond.kernel import registry
@@ -63,7 +63,7 @@ def up(file: FileArgument, run_dir: RunDirOption = None) -> None:
     """
     config = _load(file)
     refuse_unsupported(config)
-    load_sessions(config)
+    secrets.load(config)
     _require_root()
     folder = from_option(run_dir)
     name = config.interface.name

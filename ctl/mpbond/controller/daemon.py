@@ -14,13 +14,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from mpbond import layout, sessions
+from mpbond import layout
 from mpbond.config.model import Config
-from mpbond.controller import adopt
+from mpbond.controller import adopt, secrets
 from mpbond.controller.controller import Controller
 from mpbond.controller.requests import Requests
 from mpbond.controller.socket import ControlServer
@@ -46,28 +45,6 @@ _NICE = -10
 Say = Callable[[str], None]
 
 
-def load_sessions(config: Config) -> dict[str, sessions.SessionPair]:
-    """Peer id -> session pair. Raises BondError where a key file cannot be used."""
-    return {
-        peer.id: sessions.derive(_key(peer.key, peer.key_file), config.node.id, peer.id)
-        for peer in config.peers
-    }
-
-
-def _key(key: bytes | None, key_file: str | None) -> bytes:
-    if key is not None:
-        return key
-    assert key_file is not None  # validated: exactly one is given, public keys are refused
-    try:
-        return sessions.parse_key(Path(key_file).read_text())
-    except OSError as error:
-        raise BondError(f"key file {key_file}: {error.strerror}; `mpbond keygen` makes one") from error
-    except ValueError as error:
-        raise BondError(
-            f"key file {key_file}: found {error}, wanted 32 bytes as base64 or hex; `mpbond keygen` makes one"
-        ) from error
-
-
 def sizes_for(config: Config, block: int) -> Sizes:
     """Room to double: what a changed file adds must not need new maps."""
     bonds = 16
@@ -82,7 +59,8 @@ def sizes_for(config: Config, block: int) -> Sizes:
 def make_controller(config: Config, ipr: IPRoute, say: Say) -> Controller:
     """Adopts the running data plane where it fits, else makes a new one."""
     refuse_unsupported(config)
-    pairs = load_sessions(config)
+    config, keys = secrets.load(config)
+    pairs = keys.sessions
     name = config.interface.name
     if registry.is_foreign(ipr, name):
         raise BondError(
