@@ -104,6 +104,7 @@ class _Attempt:
     made_ns: int
     began_ns: int
     sent_ns: int = 0
+    tries: int = 0
     due_ns: int = 0
     pause_ns: int = FIRST_RETRY_NS
 
@@ -182,6 +183,11 @@ class Handshakes:
         if peer.attempt is None:
             peer.due_ns = min(peer.due_ns, max(now_ns, peer.agreed_ns + LAST_RETRY_NS))
 
+    def tries(self, peer_id: str) -> int:
+        """How often it was asked for the session that is wanted now; 0: none is."""
+        attempt = self._peers[peer_id].attempt
+        return attempt.tries if attempt else 0
+
     # ---- time -----------------------------------------------------------------------
 
     def next_due_ns(self, otherwise_ns: int) -> int:
@@ -207,13 +213,16 @@ class Handshakes:
         body = peer.receiver.initiation(index, noise.write(messages.timed_offer(self._stamp, peer.offer)))
         attempt = _Attempt(noise, index, body, now_ns, now_ns)
         if peer.attempt is not None:
-            attempt.began_ns, attempt.pause_ns = peer.attempt.began_ns, peer.attempt.pause_ns
+            before = peer.attempt
+            attempt.began_ns, attempt.pause_ns = before.began_ns, before.pause_ns
+            attempt.tries = before.tries
         peer.attempt = attempt
         return attempt
 
     def _send(self, peer: _Peer, attempt: _Attempt, now_ns: int) -> list[Action]:
         attempt.sent_ns, attempt.due_ns = now_ns, now_ns + attempt.pause_ns
         attempt.pause_ns = min(2 * attempt.pause_ns, LAST_RETRY_NS)
+        attempt.tries += 1
         return [self._initiation(peer, attempt, way, now_ns) for way in peer.ways]
 
     def _initiation(self, peer: _Peer, attempt: _Attempt, way: Way, now_ns: int) -> Send:

@@ -20,10 +20,13 @@ from pyroute2 import IPRoute
 from mpbond import layout
 from mpbond.config.model import Config
 from mpbond.controller import adopt, secrets
+from mpbond.controller.carrier import Carrier
 from mpbond.controller.controller import Controller
 from mpbond.controller.requests import Requests
 from mpbond.controller.socket import ControlServer
+from mpbond.controller.trust import Trust
 from mpbond.errors import BondError
+from mpbond.handshake import REKEY_NS
 from mpbond.kernel import headers, registry
 from mpbond.kernel.dataplane import Dataplane, Sizes, check_sizes
 from mpbond.kernel.links import read_inventory
@@ -41,6 +44,8 @@ _CHANGE_POLL_S = 0.005
 _SWITCH_INTERVAL_S = 0.0005
 _REALTIME_PRIORITY = 1
 _NICE = -10
+# For tests: seconds after which sessions are renewed.
+REKEY_ENVIRONMENT = "MPBOND_REKEY_S"
 
 Say = Callable[[str], None]
 
@@ -60,7 +65,6 @@ def make_controller(config: Config, ipr: IPRoute, say: Say) -> Controller:
     """Adopts the running data plane where it fits, else makes a new one."""
     refuse_unsupported(config)
     config, keys = secrets.load(config)
-    pairs = keys.sessions
     name = config.interface.name
     if registry.is_foreign(ipr, name):
         raise BondError(
@@ -69,19 +73,44 @@ def make_controller(config: Config, ipr: IPRoute, say: Say) -> Controller:
     inventory = read_inventory(ipr)
     block = layout.block_size(config, inventory)
     plane = adopt.find(ipr, name)
+    carrier = Carrier(config.node.port) if keys.psks else None
+    installed = None
     if plane is not None and adopt.fits(plane, config, block):
         say(f"adopting {name}: its programs and maps run on")
-        installed = adopt.installed(plane, config, inventory, ipr, pairs)
-        return Controller(config, plane, ipr, pairs, installed=installed, say=say)
-    if plane is not None:
-        plane.close()
-    for left in registry.remove(ipr, name):
+        installed = adopt.installed(plane, config, inventory, ipr, keys.sessions)
+    else:
+        if plane is not None:
+            plane.close()
+        plane = _make_plane(config, ipr, block, say)
+    return Controller(
+        config,
+        plane,
+        ipr,
+        keys.sessions,
+        installed=installed,
+        say=say,
+        trust=_make_trust(plane, keys, carrier, say),
+    )
+
+
+def _make_plane(config: Config, ipr: IPRoute, block: int, say: Say) -> Dataplane:
+    """In the place of whatever is there."""
+    for left in registry.remove(ipr, config.interface.name):
         say(f"removed an earlier {left.what} on {left.ifname}")
     message = headers.arrange()
     if message:
         say(message)
-    plane = Dataplane.create(sizes_for(config, block))
-    return Controller(config, plane, ipr, pairs, installed=None, say=say)
+    return Dataplane.create(sizes_for(config, block))
+
+
+def _make_trust(plane: Dataplane, keys: secrets.Secrets, carrier: Carrier | None, say: Say) -> Trust | None:
+    """None where every peer has a shared key: then no message is a handshake's."""
+    if keys.identity is None or carrier is None:
+        plane.node["handshake_tag"] = 0
+        return None
+    seconds = os.environ.get(REKEY_ENVIRONMENT)
+    rekey_ns = int(float(seconds) * 1e9) if seconds else REKEY_NS
+    return Trust(keys.identity, keys.psks, plane, carrier, rekey_ns=rekey_ns, say=say)
 
 
 def hurry() -> None:
@@ -125,6 +154,7 @@ class Daemon:
                 target=self._watch, args=(watch, controller), name="netlink", daemon=True
             )
             watcher.start()
+            handshaker = self._start_handshakes(controller)
             self._quicken()
             ready()
             self._loop(controller, requests)
@@ -132,6 +162,10 @@ class Daemon:
             watcher.join()
             watch.close()
             server.close()
+            if controller.trust is not None and handshaker is not None:
+                controller.trust.wake()
+                handshaker.join()
+                controller.trust.close()
             if not self._keep:
                 for left in registry.remove(ipr, name):
                     self._say(f"removed the {left.what} on {left.ifname}")
@@ -205,6 +239,31 @@ class Daemon:
             if wait_s > 0 and select.select([self._wake], [], [], wait_s)[0]:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
+
+    def _start_handshakes(self, controller: Controller) -> threading.Thread | None:
+        trust = controller.trust
+        if trust is None:
+            return None
+
+        def probe(bond: int) -> None:
+            controller.probe_at_once(bond)
+            self._wake_loop()
+
+        trust.serve(controller.lock, probe)
+        thread = threading.Thread(target=self._handshakes, args=(trust,), name="handshakes", daemon=True)
+        thread.start()
+        return thread
+
+    def _handshakes(self, trust: Trust) -> None:
+        poll = select.poll()
+        for fd in trust.fds():
+            poll.register(fd, select.POLLIN)
+        while not self._stopping.is_set():
+            try:
+                trust.work(time.monotonic_ns(), time.time_ns())
+            except BondError as error:
+                self._say(f"a handshake failed: {error}")
+            poll.poll(max(0, trust.next_due_ns() - time.monotonic_ns()) / 1e6)
 
     def _watch(self, watch: Watch, controller: Controller) -> None:
         """Links at once; for anything else the host is read again, once the burst

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mpbond import abi, sources
 from mpbond.config.model import Address, Network
 from mpbond.errors import KernelError
 from mpbond.kernel import bpf, build
-from mpbond.sessions import SessionPair
+from mpbond.kernel.sessions import Sessions
 from mpbond.wire import Template
 
 Array = np.ndarray[Any, Any]
@@ -70,6 +71,11 @@ def _packed(address: Address) -> bytes:
 
 def _family(version: int) -> int:
     return abi.AF_INET if version == 4 else abi.AF_INET6
+
+
+def unpacked(family: int, raw: bytes) -> Address:
+    """An address as the maps have it: IPv4 in the first of 16 bytes."""
+    return IPv4Address(raw[:4]) if family == abi.AF_INET else IPv6Address(raw)
 
 
 def prefix_key(prefix: Network) -> bytes:
@@ -131,6 +137,7 @@ class Dataplane:
         self.cpus: int = maps["path_stats"].max_entries // maps["paths"].max_entries
         self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
         self.path_stats: Array = maps["path_stats"].memory(abi.PATH_STATS).reshape(-1, self.cpus)
+        self.sessions = Sessions(self.bonds, maps["sessions"])
         self._reasons: Array = maps["reasons"].memory(abi.COUNTER).reshape(-1, abi.REASON_STRIDE)
 
     # ---- making and finding -------------------------------------------------
@@ -209,16 +216,19 @@ class Dataplane:
         failover_ms: int,
         down_delay_ms: int,
         *,
+        peer_id: int = 0,
         packets_per_link: int = 0,
         device: bool = False,
     ) -> None:
-        """`device`: packets pass mp0's queue, where they are cut or shaped."""
+        """`device`: packets pass mp0's queue, where they are cut or shaped. `peer_id`: the
+        peer's id as a number, by which a controller to come knows it."""
         bond = self.bonds[index]
         failover_ns = failover_ms * 1_000_000
         if not int(bond["flags"]) & abi.BondFlag.USED:
             # Random: a receiver that knew an earlier run takes it for a new one.
             self.bonds_live[index]["sequence"] = secrets.randbits(32)
         bond["packets_per_link"] = packets_per_link
+        bond["peer_id"] = peer_id
         bond["policy"] = policy
         bond["first_path"] = index * self.block
         bond["path_count"] = self.block
@@ -229,22 +239,8 @@ class Dataplane:
         bond["stall_ns"] = failover_ns // 2
         bond["flags"] = abi.BondFlag.USED | (abi.BondFlag.DEVICE if device else 0)
 
-    def put_session(self, index: int, pair: SessionPair) -> None:
-        bond = self.bonds[index]
-        bond["tx_session"] = int.from_bytes(pair.tx.number, "little")
-        bond["tx_mac_key"] = np.frombuffer(pair.tx.mac_key, "<u8")
-        found = self.maps["sessions"].get(pair.rx.number)
-        value = np.zeros((), abi.SESSION)
-        if found is not None:
-            value = np.frombuffer(found, abi.SESSION)[0].copy()
-        else:
-            value["local_path"] = abi.NO_PATH
-        value["bond"] = index
-        value["rx_mac_key"] = np.frombuffer(pair.rx.mac_key, "<u8")
-        self.maps["sessions"].put(pair.rx.number, value.tobytes())
-
-    def remove_bond(self, index: int, rx_number: bytes) -> None:
-        self.maps["sessions"].delete(rx_number)
+    def remove_bond(self, index: int) -> None:
+        self.sessions.remove_all(index)
         with self.lock:
             self.bonds[index] = np.zeros((), abi.BOND)
             self.bonds[index]["order"] = abi.NO_PATH
