@@ -324,6 +324,8 @@ static __always_inline int receive_probe(struct __sk_buff *skb, struct received 
 		return take_answer(rx, bond, &message);
 	index = path_of_remote(skb, rx, rx->outer.ip_offset);
 	note_probe(skb, rx, bond, &message, index);
+	if (!bond->tx_session[bond->tx_live & 1])
+		return finish(REASON_rx_unanswerable, TC_ACT_SHOT);
 	return answer(skb, rx, bond, &message, index);
 }
 

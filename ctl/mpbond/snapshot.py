@@ -60,7 +60,7 @@ class KeySnapshot:
     rekeys: int
     tries: int
     connections: int | None
-    features: list[str]
+    features: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,9 @@ class Snapshot:
 
 def _bond_from_json(data: dict[str, Any]) -> BondSnapshot:
     paths = tuple(PathSnapshot(**path) for path in data["paths"])
-    keys = KeySnapshot(**data["keys"]) if data["keys"] is not None else None
+    keys = data["keys"]
+    if keys is not None:
+        keys = KeySnapshot(**{**keys, "features": tuple(keys["features"])})
     return BondSnapshot(**{**data, "paths": paths, "keys": keys})
 
 

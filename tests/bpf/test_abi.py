@@ -206,6 +206,7 @@ REASONS = [
     "rx_copy_late",
     "rx_handshake",
     "rx_handshake_limited",
+    "rx_unanswerable",
 ]
 
 

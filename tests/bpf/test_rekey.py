@@ -101,3 +101,10 @@ def test_putting_a_session_again_keeps_what_it_has_learnt(rig: Rig, bond: Bond) 
     before = rig.plane.maps["sessions"].get(bond.pair.rx.number)
     rig.plane.sessions.put(bond.index, bond.pair)
     assert rig.plane.maps["sessions"].get(bond.pair.rx.number) == before
+
+
+def test_a_probe_before_there_is_a_session_to_answer_under(rig: Rig, bond: Bond) -> None:
+    """Heard all the same: that is what the controller waits for."""
+    rig.plane.bonds["tx_session"][bond.index] = 0
+    assert rig.run("rx_tc", probes.frame(bond, probes.Probe())).reason == "rx_unanswerable"
+    assert rig.plane.sessions.was_heard(bond.pair.rx.number)

@@ -199,7 +199,7 @@ def _keys(keys: KeyState | None) -> KeySnapshot | None:
         rekeys=keys.rekeys,
         tries=keys.tries,
         connections=keys.connections,
-        features=[flag.name.lower() for flag in Feature if flag in keys.features and flag.name],
+        features=tuple(flag.name.lower() for flag in Feature if flag in keys.features and flag.name),
     )
 
 
