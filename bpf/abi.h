@@ -34,8 +34,14 @@
 #define MPB_HANDSHAKE_HZ 20
 #define MPB_HANDSHAKE_BURST 64
 
-/* Copies remembered of a broadcasting peer, in words of 32. */
+/* Copies remembered of a peer, in words of 32. */
 #define MPB_WINDOW_WORDS 256
+
+/* Rules of a policy for traffic that is sent twice, port ranges of a rule, and paths
+ * that it is tried on: bounds of the verifier's time. */
+#define MPB_REDUNDANT_RULES 8
+#define MPB_RULE_RANGES 8
+#define MPB_REDUNDANT_PATHS 8
 
 /* ZeroTier's numbers. */
 enum mpb_policy {
@@ -70,6 +76,7 @@ enum mpb_bond_flag {
 	MPB_BOND_USED = 1 << 0,
 	MPB_BOND_DEVICE = 1 << 1,      /* packets pass mp0's qdisc and are cut there */
 	MPB_BOND_NO_FLOWLETS = 1 << 2, /* flows follow their slots at once, reordered or not */
+	MPB_BOND_REDUNDANT = 1 << 3,   /* has rules in its struct mpb_redundant */
 };
 
 /* The one entry of the node map: what every program needs to know. */
@@ -130,6 +137,27 @@ struct mpb_bond_live {
 struct mpb_copies {
 	__u64 word[MPB_WINDOW_WORDS];
 	__u64 behind; /* packets older than the window, one after the other */
+};
+
+/* What a packet is that is sent over two links: all of it must be true. A mask of 0
+ * and the range 0..65535 are true of any. */
+struct mpb_rule {
+	__u8 tos;
+	__u8 tos_mask;
+	__u8 protocol;
+	__u8 protocol_mask;
+	__u32 max_size; /* of the IP packet in bytes */
+	__u32 range_count;
+	__u16 low[MPB_RULE_RANGES]; /* ports, the source's or the destination's */
+	__u16 high[MPB_RULE_RANGES];
+};
+
+/* One per peer, written by the controller: balance-*'s `redundant`. */
+struct mpb_redundant {
+	__u32 rule_count;
+	__u32 path_count;
+	__u16 path[MPB_REDUNDANT_PATHS]; /* best first, a path of each link before its second */
+	struct mpb_rule rule[MPB_REDUNDANT_RULES];
 };
 
 /* One table of slots: (bond * 2 + generation) -> path of each slot. */

@@ -61,6 +61,17 @@ static __always_inline void send_copy(struct __sk_buff *skb, struct mpb_node *no
 		count_reason(REASON_tx_copy_failed);
 }
 
+/* Takes the next number for a packet that becomes copies. Returns 0 where it does not
+ * fit, and the packet is sent as it is. */
+static __always_inline int number_copy(struct __sk_buff *skb, struct bond_view *view, struct copy *copy)
+{
+	copy->number = (__u32)__sync_fetch_and_add(&view->live->sequence, 1);
+	if (bpf_skb_store_bytes(skb, COPY_NUMBER_OFFSET, &copy->number, sizeof(copy->number), 0))
+		return 0;
+	copy->is_copy = 1;
+	return 1;
+}
+
 /* Sends a copy to every link but the last; returns the path of that one. `order`
  * has a path of each link in front. */
 static __always_inline __u32 send_copies(struct __sk_buff *skb, struct mpb_node *node, struct bond_view *view,
@@ -69,9 +80,7 @@ static __always_inline __u32 send_copies(struct __sk_buff *skb, struct mpb_node 
 	struct mpb_bond *bond = view->bond;
 	__u32 last = MPB_NO_PATH;
 
-	copy->is_copy = 1;
-	copy->number = (__u32)__sync_fetch_and_add(&view->live->sequence, 1);
-	if (bpf_skb_store_bytes(skb, COPY_NUMBER_OFFSET, &copy->number, sizeof(copy->number), 0))
+	if (!number_copy(skb, view, copy))
 		return MPB_NO_PATH;
 	for (__u32 i = 0; i < MAX_COPIES; i++) {
 		__u32 index = bond->order[i];

@@ -13,6 +13,9 @@ struct inner {
 	struct mpb_prefix_key dest;
 	__u64 hash;
 	__u32 has_flow; /* 0: no ports, each packet goes its own way */
+	__u32 has_ports;
+	struct ports ports;
+	__u8 proto; /* behind IPv6's extension headers; of a fragment, of its datagram */
 	__u8 tos;
 };
 
@@ -41,13 +44,15 @@ static __always_inline int proto_has_ports(__u8 proto)
 /* What tells a packet's flow apart besides addresses and protocol: the ports;
  * for a fragment the datagram's id, so that its pieces stay together; nothing
  * (0) for the rest. Returns 1 where there is something. */
-static __always_inline int flow_detail(void *l4, void *data_end, __u8 proto, __u32 *detail)
+static __always_inline int flow_detail(void *l4, void *data_end, struct inner *in, __u32 *detail)
 {
 	struct ports *ports = l4;
 
-	if (!proto_has_ports(proto) || (void *)(ports + 1) > data_end)
+	if (!proto_has_ports(in->proto) || (void *)(ports + 1) > data_end)
 		return 0;
 	*detail = *(__u32 *)ports;
+	in->ports = *ports;
+	in->has_ports = 1;
 	return 1;
 }
 
@@ -60,6 +65,7 @@ static __always_inline int flow_v4(void *data, void *data_end, __u64 seed, struc
 	if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5)
 		return 0;
 	in->tos = ip->tos;
+	in->proto = ip->protocol;
 	in->dest.family = AF_INET;
 	in->dest.prefix_len = 32 + 32;
 	__builtin_memcpy(in->dest.address, &ip->daddr, 4);
@@ -67,7 +73,7 @@ static __always_inline int flow_v4(void *data, void *data_end, __u64 seed, struc
 		detail = ip->id;
 		in->has_flow = 1;
 	} else {
-		in->has_flow = flow_detail(data + ip->ihl * 4, data_end, ip->protocol, &detail);
+		in->has_flow = flow_detail(data + ip->ihl * 4, data_end, in, &detail);
 	}
 	in->hash = mix_word(seed, ((__u64)ip->saddr << 32) | ip->daddr);
 	in->hash = mix_final(mix_word(in->hash, ((__u64)detail << 32) | ip->protocol));
@@ -86,8 +92,10 @@ struct fragment_header {
 	__be32 id;
 };
 
-/* Walks IPv6 extension headers to the ports or the fragment's id. */
-static __always_inline int flow_detail_v6(void *l4, void *data_end, __u8 *proto, __u32 *detail)
+/* Walks IPv6 extension headers to the ports or the fragment's id. `proto` is where it
+ * stopped. */
+static __always_inline int flow_detail_v6(void *l4, void *data_end, struct inner *in, __u8 *proto,
+					  __u32 *detail)
 {
 #pragma unroll
 	for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
@@ -98,6 +106,7 @@ static __always_inline int flow_detail_v6(void *l4, void *data_end, __u8 *proto,
 			if ((void *)(fragment + 1) > data_end)
 				return 0;
 			*detail = fragment->id;
+			in->proto = fragment->next;
 			return 1;
 		}
 		if (*proto != IPPROTO_HOPOPTS && *proto != IPPROTO_ROUTING && *proto != IPPROTO_DSTOPTS)
@@ -107,7 +116,8 @@ static __always_inline int flow_detail_v6(void *l4, void *data_end, __u8 *proto,
 		*proto = ext->next;
 		l4 += (ext->len + 1) * 8;
 	}
-	return flow_detail(l4, data_end, *proto, detail);
+	in->proto = *proto;
+	return flow_detail(l4, data_end, in, detail);
 }
 
 static __always_inline int flow_v6(void *data, void *data_end, __u64 seed, struct inner *in)
@@ -124,7 +134,7 @@ static __always_inline int flow_v6(void *data, void *data_end, __u64 seed, struc
 	in->dest.prefix_len = 32 + 128;
 	__builtin_memcpy(in->dest.address, &ip->daddr, 16);
 	proto = ip->nexthdr;
-	in->has_flow = flow_detail_v6(ip + 1, data_end, &proto, &detail);
+	in->has_flow = flow_detail_v6(ip + 1, data_end, in, &proto, &detail);
 	in->hash = mix_word(mix_word(seed, words[0]), words[1]);
 	in->hash = mix_word(mix_word(in->hash, words[2]), words[3]);
 	in->hash = mix_final(mix_word(in->hash, ((__u64)detail << 32) | proto));

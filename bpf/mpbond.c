@@ -17,7 +17,7 @@
 #include <uapi/linux/pkt_cls.h>
 #include <uapi/linux/udp.h>
 
-#include "broadcast.h"
+#include "redundant.h"
 #include "rx.h"
 
 #define TX_HEADERS (MPB_ETH_HLEN + (int)sizeof(struct ipv6hdr) + 8)
@@ -47,13 +47,15 @@ static __always_inline int tx_parse(struct __sk_buff *skb, struct mpb_node *node
 	return whole ? GO_ON : REASON_tx_malformed;
 }
 
-/* A bond that needs mp0's queue gets its packets at the far end. So does what
- * would outgrow IP's 64 KiB with the outer header: the device cuts it. */
-static __always_inline int wants_device(struct __sk_buff *skb, struct mpb_node *node, struct mpb_bond *bond)
+/* A bond that needs mp0's queue gets its packets at the far end. So does what is to be
+ * sent twice, and what would outgrow IP's 64 KiB with the outer header: the device
+ * cuts it. */
+static __always_inline int wants_device(struct __sk_buff *skb, struct mpb_node *node, struct bond_view *view)
 {
 	if (skb->ifindex != node->mp0_ifindex)
 		return 0;
-	return (bond->flags & MPB_BOND_DEVICE) || skb->len + WIRE_OVERHEAD_V6 > MAX_IP_LEN;
+	return view->twice || (view->bond->flags & MPB_BOND_DEVICE) ||
+	       skb->len + WIRE_OVERHEAD_V6 > MAX_IP_LEN;
 }
 
 static __always_inline __u32 choose(struct __sk_buff *skb, struct mpb_node *node, struct bond_view *view,
@@ -63,6 +65,8 @@ static __always_inline __u32 choose(struct __sk_buff *skb, struct mpb_node *node
 		return path_of_copy(skb, view, copy);
 	if (view->bond->policy == MPB_POLICY_BROADCAST)
 		return send_copies(skb, node, view, copy);
+	if (view->twice && !skb->gso_size)
+		return send_twice(skb, node, view, copy);
 	return select_path(view, in, segments(skb));
 }
 
@@ -91,7 +95,8 @@ int tx(struct __sk_buff *skb)
 	view.live = bond_live_get(view.index);
 	if (!view.bond || !view.live)
 		return finish(REASON_tx_no_peer, TC_ACT_SHOT);
-	if (wants_device(skb, node, view.bond))
+	view.twice = is_redundant(skb, &view, &in);
+	if (wants_device(skb, node, &view))
 		return finish(REASON_tx_to_device, TC_ACT_OK);
 	index = choose(skb, node, &view, &in, &copy);
 	path = path_get(index);

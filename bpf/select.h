@@ -25,6 +25,7 @@ struct bond_view {
 	struct mpb_bond_live *live;
 	__u32 flow_path; /* where the packet's flow is already, or MPB_NO_PATH */
 	__u32 spread;	 /* flows are spread, not all on one path */
+	__u32 twice;	 /* the packet goes over two links */
 	__u32 slot;	 /* that the packet counts to, or MPB_NO_SLOT */
 };
 

@@ -23,6 +23,9 @@ NO_SLOT = 0xFFFF
 RTT_SAMPLES = 64
 TICK_PATHS = 1024
 WINDOW_WORDS = 256
+REDUNDANT_RULES = 8
+RULE_RANGES = 8
+REDUNDANT_PATHS = 8
 MARK_POLICY = 0xFF
 REASON_STRIDE = 64
 HANDSHAKE_MAX = 416
@@ -62,6 +65,7 @@ class BondFlag(IntFlag):
     USED = 1 << 0
     DEVICE = 1 << 1
     NO_FLOWLETS = 1 << 2
+    REDUNDANT = 1 << 3
 
 
 NODE = np.dtype(
@@ -118,6 +122,30 @@ BOND_LIVE = np.dtype(
         ("turn", "<u8"),
         ("sequence", "<u8"),
         ("moved_flows", "<u8"),
+    ],
+    align=True,
+)
+
+RULE = np.dtype(
+    [
+        ("tos", "u1"),
+        ("tos_mask", "u1"),
+        ("protocol", "u1"),
+        ("protocol_mask", "u1"),
+        ("max_size", "<u4"),
+        ("range_count", "<u4"),
+        ("low", "<u2", RULE_RANGES),
+        ("high", "<u2", RULE_RANGES),
+    ],
+    align=True,
+)
+
+REDUNDANT = np.dtype(
+    [
+        ("rule_count", "<u4"),
+        ("path_count", "<u4"),
+        ("path", "<u2", REDUNDANT_PATHS),
+        ("rule", RULE, REDUNDANT_RULES),
     ],
     align=True,
 )
@@ -236,6 +264,8 @@ STRUCTS = {
     "mpb_bond": BOND,
     "mpb_bond_live": BOND_LIVE,
     "mpb_copies": COPIES,
+    "mpb_rule": RULE,
+    "mpb_redundant": REDUNDANT,
     "mpb_slots": SLOT_TABLE,
     "mpb_path": PATH,
     "mpb_path_live": PATH_LIVE,

@@ -5,10 +5,11 @@ of all paths at once, as they lie in the maps. Counters may wrap or begin anew
 (another boot of the peer, another path under the number): such a step is taken as
 a new beginning, never as a loss.
 
-A path whose proof of life is older than SILENT_AFTER probe intervals has no values;
-its window of losses goes on, so that losses in a row count as such. After
-GONE_AFTER, which is failoverInterval, the path is down: all is forgotten, and what
-was lost meanwhile is health's business, not plr's.
+A path without proof of life for failoverInterval is down, by the kernel's own rule,
+and has no values. What comes after is another life: its delays, queues and rates
+are looked at for themselves. Its losses and errors go on, as a path that loses so
+much that it is down at times is no better for that; but what was sent while it was
+down is health's business, not plr's.
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ from mpbond.samples import FORWARD_UNKNOWN, Estimate, Estimates, Sample
 from mpbond.wire import DAMAGE_SEEN
 
 SECOND_NS = 1_000_000_000
-SILENT_AFTER = 3
-GONE_AFTER = 4
 # A rate is the mean over this at least; and over no more than that, or it is not known.
 RATE_NS = SECOND_NS // 2
 RATE_MAX_NS = 60 * SECOND_NS
@@ -41,21 +40,27 @@ IDLE_BPS = 64_000.0
 JUMP = 1 << 28
 # Of the data, so many packets may have overtaken the probe that counts them.
 OVERTAKERS = 64
+# Where packets overtake, losses are counted too high and then too low. Twice as far as
+# they fell in a period they may be wrong, half as far after so long without a fall.
+DOUBT = 2.0
+DOUBT_HALVES_NS = 10 * SECOND_NS
 
 # In `totals` and `history`: packets sent and lost, packets checked and failed.
 _COUNTS = 4
 _STATE = np.dtype(
     [
         ("seen", "?"),
-        ("gone", "?"),
+        ("silent", "?"),
         ("filled", "<i8"),  # samples of the rings that are of this life
         ("rtt_count", "<u4"),
         ("probe_highest", "<u4"),
         ("probes_answered", "<u8"),
         ("sent_packets", "<u4"),
         ("received_packets", "<u4"),
+        ("answered_at_ns", "<u8"),
         ("passed_packets", "<u8"),
         ("failed_packets", "<u8"),
+        ("doubt", "<f8"),
         ("totals", "<i8", _COUNTS),
         ("history", "<i8", (STEPS, _COUNTS)),  # `totals` as each second began
         ("ratios", "<f8", _COUNTS // 2),
@@ -86,10 +91,15 @@ _UNKNOWN = dict.fromkeys(
     ),
     np.nan,
 )
+# What is known of one life of a path, and not of the next.
+_OF_A_LIFE = (
+    *("forward_base", "floor_rtt_ns", "floor_forward_ns", "rate_answered_at_ns", "delivered_bps"),
+    *("rate_tx_at_ns", "sent_bps", "packet_bits"),
+)
 _CHUNK = 256
 _BASELINE = (
     *("rtt_count", "probe_highest", "probes_answered", "sent_packets", "received_packets"),
-    *("passed_packets", "failed_packets"),
+    *("answered_at_ns", "passed_packets", "failed_packets"),
 )
 
 
@@ -114,7 +124,7 @@ class PathEstimator(Rows):
         before_ns = sample.now_ns if self._now_ns is None else self._now_ns
         turned = self._turn_pages(before_ns, sample.now_ns)
         answered, counting = self._live_and_die(sample)
-        self._count(sample, counting)
+        self._count(sample, counting, sample.now_ns - before_ns)
         self._judge(sample.now_ns, answered | turned)
         self._time(sample, answered)
         self._rate_of_sending(sample)
@@ -141,29 +151,40 @@ class PathEstimator(Rows):
         state = self.state
         answers = (sample.rtt_count - state["rtt_count"]).astype(np.int64)
         begun = ~state["seen"] | (answers >= JUMP)
-        gone = sample.silence_ns >= GONE_AFTER * sample.probe_interval_ns
-        counting = ~(begun | gone | state["gone"])
-        state[(begun & state["seen"]) | (gone & ~state["gone"])] = self._fresh
+        state[begun & state["seen"]] = self._fresh
+        silent = (sample.silence_ns > sample.failover_ns) | (~begun & self._peer_began_anew(sample))
+        counting = ~(begun | silent | state["silent"])
+        for name in _OF_A_LIFE:
+            state[name][silent] = self._fresh[name]
         # Of a path that begins the ring is taken as it stands, all of it is its own.
         filled = np.where(begun, sample.rtt_count, state["filled"] + answers)
-        state["filled"] = np.where(gone, 0, np.minimum(filled, RTT_SAMPLES))
-        state["seen"], state["gone"] = True, gone
+        state["filled"] = np.where(silent, 0, np.minimum(filled, RTT_SAMPLES))
+        state["seen"], state["silent"] = True, silent
         return (state["filled"] > 0) & (begun | (answers > 0)), counting
 
-    def _count(self, sample: Sample, counting: Bools) -> None:
+    def _peer_began_anew(self, sample: Sample) -> Bools:
+        """Its stamps are not those of before: the rings have two clocks in them."""
+        since = self.state["answered_at_ns"]
+        apart_ns = np.abs((sample.answered_at_ns - since).view(np.int64))
+        anew: Bools = (since != 0) & (sample.answered_at_ns != 0) & (apart_ns > RATE_MAX_NS)
+        return anew
+
+    def _count(self, sample: Sample, counting: Bools, since_ns: int) -> None:
         """Adds what was sent, lost, checked and failed since the last reading."""
         state = self.state
         probes = (sample.probe_highest - state["probe_highest"]).astype(np.int64)
         answered = (sample.probes_answered - state["probes_answered"]).astype(np.int64)
         sane = counting & (probes < JUMP) & (answered >= 0)
+        lost = np.where(sane, probes - answered, 0)
         state["totals"][:, 0] += np.where(sane, probes, 0)
-        state["totals"][:, 1] += np.where(sane, probes - answered, 0)
 
         sent = (sample.sent_packets - state["sent_packets"]).astype(np.int64)
         received = (sample.received_packets - state["received_packets"]).astype(np.int64)
         sane = counting & (sent < JUMP) & (received <= sent + sent // 8 + OVERTAKERS)
+        lost += np.where(sane, sent - received, 0)
         state["totals"][:, 0] += np.where(sane, sent, 0)
-        state["totals"][:, 1] += np.where(sane, sent - received, 0)
+        state["totals"][:, 1] += lost
+        state["doubt"] = np.maximum(state["doubt"] * 0.5 ** (since_ns / DOUBT_HALVES_NS), -DOUBT * lost)
 
         passed = (sample.passed_packets - state["passed_packets"]).astype(np.int64)
         failed = (sample.failed_packets - state["failed_packets"]).astype(np.int64)
@@ -178,7 +199,9 @@ class PathEstimator(Rows):
         for rows in _chunks(np.flatnonzero(due)):
             before = state["history"][rows[:, np.newaxis], begun]
             lately = state["totals"][rows][:, np.newaxis] - before
-            found = ratios(lately[..., 1::2], lately[..., ::2])
+            doubt = np.zeros((len(rows), _COUNTS // 2))
+            doubt[:, 0] = state["doubt"][rows]
+            found = ratios(lately[..., 1::2], lately[..., ::2], doubt)
             state["ratios"][rows] = found.value
             state["ratios_least"][rows] = found.least
 
@@ -223,7 +246,7 @@ class PathEstimator(Rows):
         packets = (sample.received_packets - state["rate_received"]).astype(np.int64)
         over_ns = (sample.answered_at_ns - state["rate_answered_at_ns"]).astype(np.int64)
         # A late answer sets the stamp back a little: not the end of the series.
-        anew = (state["rate_answered_at_ns"] == 0) | (np.abs(over_ns) > RATE_MAX_NS) | (packets >= JUMP)
+        anew = (state["rate_answered_at_ns"] == 0) | (over_ns > RATE_MAX_NS) | (packets >= JUMP)
         due = ~anew & (over_ns >= RATE_NS)
         bits = packets * np.where(packets > 0, state["packet_bits"], 0.0)
         state["delivered_bps"] = _figures(state["delivered_bps"], due, anew, bits * SECOND_NS, over_ns)
@@ -248,7 +271,7 @@ class PathEstimator(Rows):
 
     def _estimates(self, sample: Sample) -> Estimates:
         state = self.state
-        silent = (state["filled"] == 0) | (sample.silence_ns >= SILENT_AFTER * sample.probe_interval_ns)
+        silent = state["filled"] == 0
 
         def known(figures: Array, unit: float = 1.0) -> Floats:
             return np.where(silent, np.nan, figures / unit)

@@ -85,7 +85,7 @@ class BondSpec:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`cut`: some bond needs every packet alone, so mp0 cuts super-packets."""
+    """`cut`: some bond needs packets alone, so mp0 cuts the super-packets left to it."""
 
     name: str
     port: int
@@ -107,6 +107,11 @@ def needs_single_packets(policy: Policy) -> bool:
     if policy.base is BasePolicy.BALANCE_RR:
         return policy.packets_per_link < SUPER_PACKET_SEGMENTS
     return policy.base is BasePolicy.BROADCAST
+
+
+def needs_cutting(policy: Policy) -> bool:
+    """Must mp0 be able to cut super-packets? A rule of `redundant` may name some."""
+    return needs_single_packets(policy) or bool(policy.redundant)
 
 
 def far_name(name: str) -> str:
@@ -301,7 +306,7 @@ def compute(
         routes=tuple(dict.fromkeys(prefix for peer in config.peers for prefix in peer.allowed)),
         bonds=done,
         rx=_rx(config, done),
-        cut=any(needs_single_packets(bond.policy) for bond in done),
+        cut=any(needs_cutting(bond.policy) for bond in done),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mpbond.config.model import Interface, Network, RxMode
 from mpbond.layout import BondSpec, Layout, PathKey, PathSpec
+from mpbond.redundant import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,9 @@ class PutBond:
     def __str__(self) -> str:
         peer = self.bond.peer
         verb = "add" if self.is_new else "change"
-        return f"{verb} peer {peer.id}{f' ({peer.name})' if peer.name else ''} under {peer.policy.name}"
+        name = f" ({peer.name})" if peer.name else ""
+        twice = "".join(f"; over two links: {told(rule)}" for rule in peer.policy.redundant)
+        return f"{verb} peer {peer.id}{name} under {peer.policy.name}{twice}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,10 @@ class Sample:
 
     now_ns: int
     """When this was read; CLOCK_MONOTONIC, as is all of ours."""
+    failover_ns: Ints
+    """(n,) the path's failoverInterval."""
     probe_interval_ns: Ints
-    """(n,) what lies between two probes of the path: failoverInterval / 4."""
+    """(n,) what lies between two probes of it."""
     silence_ns: Ints
     """(n,) how long the path has had no proof of life, on its bond's clock: that stands
     still while nobody probes, so a stalled controller finds no path silent."""
@@ -90,8 +92,9 @@ class Estimates:
     bond; FORWARD_UNKNOWN.
     recent_ms: least half round trip of about the last second, two probes at least.
     queue_ms: how much longer than at its best, in the last two minutes, a packet takes
-    to the peer now, by the same few probes: the standing queue, jitter left out.
-    silent (bool): too long without an answer.
+    to the peer now, by the same few probes: the standing queue; jitter without any
+    looks like one of about twice its standard deviation.
+    silent (bool): nothing is known, or it was longer ago than failoverInterval.
     """
 
     latency_ms: Floats

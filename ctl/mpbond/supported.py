@@ -29,8 +29,6 @@ _SETTINGS = {
 
 def unsupported_policy(policy: Policy) -> Iterator[tuple[str, str]]:
     """(what, what to do instead) of what this version does not do of one policy."""
-    if policy.redundant:
-        yield f"policy {policy.name}: redundant", "arrives in a later version; leave it out"
     if policy.stripe:
         yield f"policy {policy.name}: stripe", "arrives in a later version; leave it out"
     if policy.align_delay:

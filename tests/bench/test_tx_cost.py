@@ -19,7 +19,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from mpbond import abi
 from mpbond.kernel import bpf
-from mpbond.kernel.dataplane import Dataplane, Sizes
+from mpbond.kernel.dataplane import Dataplane
+from mpbond.kernel.sizes import Sizes
 from tests.bpf import packets
 from tests.bpf.lab import Lab
 from tests.bpf.rig import BondSetup, PathSetup, Rig

@@ -16,8 +16,10 @@ from ipaddress import ip_address, ip_network
 import numpy as np
 
 from mpbond import abi, sessions
+from mpbond.config.model import RedundantRule
 from mpbond.kernel import bpf
-from mpbond.kernel.dataplane import Dataplane, PathEntry, Sizes
+from mpbond.kernel.dataplane import Dataplane, PathEntry
+from mpbond.kernel.sizes import Sizes
 from mpbond.wire import Template, template
 from tests.bpf import packets
 from tests.bpf.lab import Lab, wait_until
@@ -71,6 +73,7 @@ class BondSetup:
     down_delay_ms: int = 0
     device: bool = False
     packets_per_link: int = 0
+    redundant: tuple[RedundantRule, ...] = ()
     # Slots as path numbers, repeated to fill the table; None: the preferred ones.
     slots: tuple[int, ...] | None = None
 
@@ -142,6 +145,7 @@ class Rig:
             setup.down_delay_ms,
             packets_per_link=setup.packets_per_link,
             device=setup.device,
+            redundant=setup.redundant,
         )
         plane.sessions.put(setup.index, bond.pair)
         for prefix in setup.allowed:
@@ -180,6 +184,7 @@ class Rig:
         preferred = [bond.paths[number] for number, path in numbered if not path.spare]
         spares = [bond.paths[number] for number, path in numbered if path.spare]
         self.plane.set_order(bond.index, preferred + spares, len(preferred))
+        self.plane.set_redundant_paths(bond.index, preferred or spares)
         chosen = bond.setup.slots
         table = preferred or spares if chosen is None else [bond.paths[number] for number in chosen]
         if table:

@@ -249,6 +249,7 @@ def test_maps_hold_these_structs(plane: Any) -> None:
         "path_stats": "mpb_path_stats",
         "prefixes": "mpb_prefix",
         "flows": "mpb_flow",
+        "redundant": "mpb_redundant",
         "copies": "mpb_copies",
         "sessions": "mpb_session",
         "remotes": "mpb_remote",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mpbond import abi
-from mpbond.kernel.dataplane import FORWARD_UNKNOWN_US, coarse_step_ns
+from mpbond.kernel.dataplane import FORWARD_UNKNOWN_US
+from mpbond.kernel.sizes import coarse_step_ns
 from tests.bpf import flows
 from tests.bpf.flows import TICK_SHIFT, ticks_now, within_a_second, within_a_step
 from tests.bpf.packets import ether, icmp4, tcp4, tcp6
@@ -24,6 +25,7 @@ SPARE = PathSetup(spare=True)
 TWO = (PathSetup(4), PathSetup(6))
 TICK_BITS = 25
 TICK_NS = 1 << TICK_SHIFT
+SECOND_TICKS = 1 << 10
 # What the programs take two readings of the coarse clock to be off, and a little.
 UNSURE_MS = (coarse_step_ns() + 2 * TICK_NS) / 1e6
 
@@ -169,6 +171,19 @@ def test_flow_without_a_word_was_silent_since_its_second(rig: Rig, ago: int, pat
     flow.keep(bond.paths[0], flow.slot, flows.seen_now() - ago)
     flow.word = 0
     assert flow.take() == path
+
+
+def test_a_word_of_another_second_knows_better_than_the_map(rig: Rig) -> None:
+    """When the last packet passed: the map tells it to the second only."""
+    bond = aware(rig)
+    flow = begin(rig, bond)
+    flows.slots_to(rig, bond, 1)
+    second = flows.seen_now() - 4
+    flow.word = flow.made(0, 0, second * SECOND_TICKS + 1)
+    flow.keep(bond.paths[0], 0, second)
+    idle_ms = (ticks_now() - second * SECOND_TICKS - 1) * TICK_NS / 1e6
+    forward(rig, bond, 0, 0, idle_ms - 500)
+    assert flow.take() == 1
 
 
 # ---- when it moves -------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from tests.bpf.rig import SIZES
 
 pytestmark = pytest.mark.root
 
-# The kernel gives up at a million instructions walked. `tx` walks 17,500 of them,
-# most in its take-over; a tenth of the limit leaves room for other kernels and
+# The kernel gives up at a million instructions walked. `tx` walks 45,000 of them,
+# most in its take-overs; a tenth of the limit leaves room for other kernels and
 # compilers and still loads in well under a second.
 BUDGET = 100_000
 _VERIFIED_INSNS_AT = 216  # in struct bpf_prog_info, kernel 5.16 and later

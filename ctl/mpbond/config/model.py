@@ -20,6 +20,10 @@ DEFAULT_FLOWS = 262_144
 DEFAULT_FAILOVER_MS = 5000
 DEFAULT_PACKETS_PER_LINK = 64
 
+# How many `redundant` rules a policy may have, and ports and ranges each: the kernel's
+# bounds, see bpf/abi.h.
+REDUNDANT_RULES = 8
+RULE_RANGES = 8
 # The names a `redundant` rule may give, with their IP protocol numbers.
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "icmpv6": 58, "sctp": 132}
 

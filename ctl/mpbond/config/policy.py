@@ -9,6 +9,8 @@ from mpbond.config.model import (
     DEFAULT_FAILOVER_MS,
     DEFAULT_PACKETS_PER_LINK,
     PROTOCOLS,
+    REDUNDANT_RULES,
+    RULE_RANGES,
     BasePolicy,
     LinkQuality,
     Policy,
@@ -17,7 +19,7 @@ from mpbond.config.model import (
 )
 from mpbond.config.quote import listing
 from mpbond.config.reading import Section, Value
-from mpbond.config.values import boolean, choice, decimal, each, integer
+from mpbond.config.values import at_most, boolean, choice, decimal, each, integer
 
 STANDARD = tuple(base for base in BasePolicy if base is not BasePolicy.NONE)
 _BALANCE = frozenset({BasePolicy.BALANCE_RR, BasePolicy.BALANCE_XOR, BasePolicy.BALANCE_AWARE})
@@ -62,7 +64,9 @@ def policy(name: str, value: Value) -> Policy:
         link_select_method=_select_method(section),
         link_quality=section.take("linkQuality", link_quality, LinkQuality()),
         links=allowed.rules,
-        redundant=section.take("redundant", each(_redundant_rule, "a list of rules"), ()),
+        redundant=section.take(
+            "redundant", at_most(REDUNDANT_RULES, "rules", each(_redundant_rule, "a list of rules")), ()
+        ),
         stripe=section.take("stripe", boolean, False),
         align_delay=section.take("alignDelay", boolean, False),
         align_delay_max_ms=section.take("alignDelayMax", integer(1, 1000, "ms"), 150),
@@ -142,7 +146,9 @@ def _check_sum(section: Section, quality: LinkQuality) -> None:
 
 def _redundant_rule(value: Value) -> RedundantRule:
     section = Section(value, "a mapping of dscp, protocol, ports, maxSize")
-    port_list = each(_port_range, "a list of ports and LOW-HIGH ranges")
+    port_list = at_most(
+        RULE_RANGES, "ports and ranges", each(_port_range, "a list of ports and LOW-HIGH ranges")
+    )
     rule = RedundantRule(
         dscp=section.take("dscp", integer(0, 63), None),
         protocol=section.take("protocol", choice(list(PROTOCOLS)), None),

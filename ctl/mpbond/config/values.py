@@ -113,6 +113,18 @@ def each(parser: Parser[T | None], wanted: str) -> Parser[tuple[T, ...]]:
     return parse
 
 
+def at_most(most: int, what: str, parser: Parser[tuple[T, ...]]) -> Parser[tuple[T, ...]]:
+    """A list of no more than `most` things; its entries are parsed all the same."""
+
+    def parse(value: Value) -> tuple[T, ...]:
+        parsed = parser(value)
+        if len(parsed) > most:
+            value.report(f"{len(parsed)} {what}", f"at most {most}")
+        return parsed
+
+    return parse
+
+
 def peer_id(value: Value) -> str:
     return check_id(value, value.text(WANTED_ID))
 

@@ -59,7 +59,8 @@ def installed(
             _forget(plane, index, owned.get(index, []))
             continue
         bonds.append(_bond(plane, inventory, index, peer, owned.get(index, [])))
-    cut = bool(np.any(plane.bonds["flags"] & int(abi.BondFlag.DEVICE)))
+    cutting = abi.BondFlag.DEVICE | abi.BondFlag.REDUNDANT
+    cut = bool(np.any(plane.bonds["flags"] & int(cutting)))
     return _layout(config, inventory, ipr, tuple(bonds), cut)
 
 

@@ -173,6 +173,7 @@ class Applier:
             peer_id=int(bond.peer.id, 16),
             packets_per_link=policy.packets_per_link,
             device=needs_single_packets(policy),
+            redundant=policy.redundant,
         )
         pair = self.sessions.get(bond.peer.id)
         if pair is not None:

@@ -31,6 +31,7 @@ class BondState:
     assignment: Assignment = field(default_factory=lambda: Assignment((), 0))
     active: int | None = None
     failovers: int = 0
+    best_links: tuple[int, ...] = ()
 
     def index_of(self, path: PathSpec) -> int:
         return self.spec.index * self.block + path.number

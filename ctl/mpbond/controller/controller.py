@@ -27,6 +27,7 @@ from mpbond.inventory import Inventory
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
 from mpbond.layout import Layout, Placement
+from mpbond.redundant import best_links
 from mpbond.sessions import SessionPair
 from mpbond.snapshot import Snapshot
 from mpbond.weights import fill_slots
@@ -265,6 +266,8 @@ class Controller:
         self.plane.bonds_live[bond]["failovers"] = state.failovers
         if after != before:
             self.plane.set_order(bond, after.order, after.preferred)
+        if state.spec.policy.redundant:
+            self._write_best_links(state)
         if after.shares and after.shares != before.shares:
             current = self.plane.slots(bond)
             table = fill_slots(current, after.shares)
@@ -272,6 +275,13 @@ class Controller:
                 self.plane.set_slots(bond, table)
         if state.active != before_active and state.active is not None:
             self.say(f"{state.spec.peer.id}: path {state.active % self.plane.block} is active")
+
+    def _write_best_links(self, state: BondState) -> None:
+        """Over which links `redundant` traffic goes, where that has changed."""
+        best = best_links(state.views())
+        if best != state.best_links:
+            self.plane.set_redundant_paths(state.spec.index, best)
+            state.best_links = best
 
     # ---- what is asked ------------------------------------------------------------
 

@@ -28,8 +28,9 @@ from mpbond.controller.trust import Trust
 from mpbond.errors import BondError
 from mpbond.handshake import REKEY_NS
 from mpbond.kernel import headers, registry
-from mpbond.kernel.dataplane import Dataplane, Sizes, check_sizes
+from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
+from mpbond.kernel.sizes import Sizes, check_sizes
 from mpbond.kernel.watch import LinkEvent, Watch
 from mpbond.rundir import Lock, RunDir
 from mpbond.supported import refuse_unsupported

@@ -80,10 +80,12 @@ def read_sample(plane: Dataplane, paths: Ints, now_ns: int) -> Sample:
     """What the maps say of these paths now."""
     live, stats, bond = plane.paths_live, plane.path_stats[paths], paths // plane.block
     proof_ns = live["proof_ns"][paths].astype(np.int64)
+    failover_ns = plane.bonds["failover_ns"][bond].astype(np.int64)
     clock_ns = plane.bonds_live["clock_ns"][bond].astype(np.int64)
     return Sample(
         now_ns=now_ns,
-        probe_interval_ns=intervals_ns(plane.bonds["failover_ns"][bond].astype(np.int64)),
+        failover_ns=failover_ns,
+        probe_interval_ns=intervals_ns(failover_ns),
         silence_ns=np.where(proof_ns == 0, _NEVER_PROVED_NS, clock_ns - proof_ns),
         rtt_ns=live["rtt_ns"][paths].reshape(-1, RTT_SAMPLES),
         rtt_count=live["rtt_count"][paths],

@@ -32,6 +32,7 @@ MAPS = (
     "prefixes",
     "flows",
     "flow_cache",
+    "redundant",
     "copies",
     "sessions",
     "remotes",

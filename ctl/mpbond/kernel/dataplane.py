@@ -9,97 +9,24 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mpbond import abi, sources
-from mpbond.config.model import Address, Network
-from mpbond.errors import KernelError
-from mpbond.kernel import bpf, build
+from mpbond.config.model import Address, Network, RedundantRule
+from mpbond.kernel import bpf, build, entries
+from mpbond.kernel.entries import family_code, local_key, packed, prefix_key, remote_key
 from mpbond.kernel.sessions import Sessions
+from mpbond.kernel.sizes import Sizes, possible_cpus
 from mpbond.wire import Template
 
 Array = np.ndarray[Any, Any]
-MAX_PATHS = 65_535
 # How long a packet may be on its way out by a path that nothing was measured of yet:
 # flows leave it only where they must, or after so long a silence.
 FORWARD_UNKNOWN_US = 10_000_000
-_CLOCK_MONOTONIC_COARSE = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Entries of the maps. `block`: paths reserved per bond."""
-
-    bonds: int
-    block: int
-    flows: int
-    prefixes: int
-
-    def defines(self, cpus: int) -> dict[str, int]:
-        return {
-            "MPB_BONDS": self.bonds,
-            "MPB_PATHS": self.bonds * self.block,
-            "MPB_FLOWS": self.flows,
-            "MPB_FLOW_CACHE": 1 << (self.flows - 1).bit_length(),
-            "MPB_PREFIXES": self.prefixes,
-            "MPB_CPUS": cpus,
-            "MPB_COARSE_NS": coarse_step_ns(),
-        }
-
-
-def possible_cpus() -> int:
-    """CPUs that may ever come up: the stride of per-CPU counters."""
-    ranges = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")
-    return max(int(part.split("-")[-1]) for part in ranges) + 1
-
-
-def coarse_step_ns() -> int:
-    """How far the kernel's coarse clock may be behind."""
-    return round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
-
-
-def _packed(address: Address) -> bytes:
-    return address.packed.ljust(16, b"\0")
-
-
-def _family(version: int) -> int:
-    return abi.AF_INET if version == 4 else abi.AF_INET6
-
-
-def unpacked(family: int, raw: bytes) -> Address:
-    """An address as the maps have it: IPv4 in the first of 16 bytes."""
-    return IPv4Address(raw[:4]) if family == abi.AF_INET else IPv6Address(raw)
-
-
-def prefix_key(prefix: Network) -> bytes:
-    key = np.zeros((), abi.PREFIX_KEY)
-    key["prefix_len"] = 32 + prefix.prefixlen
-    key["family"] = _family(prefix.version)
-    key["address"] = np.frombuffer(prefix.network_address.packed.ljust(16, b"\0"), np.uint8)
-    return key.tobytes()
-
-
-def remote_key(bond: int, ifindex: int, address: Address, port: int, local: Address) -> bytes:
-    key = np.zeros((), abi.REMOTE_KEY)
-    key["bond"], key["ifindex"], key["port"] = bond, ifindex, port
-    key["family"] = _family(address.version)
-    key["address"] = np.frombuffer(_packed(address), np.uint8)
-    key["local"] = np.frombuffer(_packed(local), np.uint8)
-    return key.tobytes()
-
-
-def local_key(address: Address) -> bytes:
-    key = np.zeros((), abi.LOCAL_KEY)
-    key["family"] = _family(address.version)
-    key["address"] = np.frombuffer(_packed(address), np.uint8)
-    return key.tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +60,7 @@ class Dataplane:
         self.paths: Array = maps["paths"].memory(abi.PATH)
         self.paths_live: Array = maps["paths_live"].memory(abi.PATH_LIVE)
         self.flow_cache: Array = maps["flow_cache"].memory(np.dtype("<u8"))
+        self.redundant: Array = maps["redundant"].memory(abi.REDUNDANT)
         self.copies: Array = maps["copies"].memory(abi.COPIES)
         self.cpus: int = maps["path_stats"].max_entries // maps["paths"].max_entries
         self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
@@ -219,9 +147,11 @@ class Dataplane:
         peer_id: int = 0,
         packets_per_link: int = 0,
         device: bool = False,
+        redundant: Sequence[RedundantRule] = (),
     ) -> None:
         """`device`: packets pass mp0's queue, where they are cut or shaped. `peer_id`: the
-        peer's id as a number, by which a controller to come knows it."""
+        peer's id as a number, by which a controller to come knows it. `redundant`: what
+        goes over two links, see `set_redundant_paths`."""
         bond = self.bonds[index]
         failover_ns = failover_ms * 1_000_000
         if not int(bond["flags"]) & abi.BondFlag.USED:
@@ -237,7 +167,19 @@ class Dataplane:
         # Half the interval: a path may then be a stall and a missed probe late
         # and still not be taken for dead.
         bond["stall_ns"] = failover_ns // 2
-        bond["flags"] = abi.BondFlag.USED | (abi.BondFlag.DEVICE if device else 0)
+        self._put_rules(index, redundant)
+        flags = abi.BondFlag.USED | (abi.BondFlag.DEVICE if device else 0)
+        bond["flags"] = flags | (abi.BondFlag.REDUNDANT if redundant else 0)
+
+    def _put_rules(self, index: int, redundant: Sequence[RedundantRule]) -> None:
+        """None is in force while they are written."""
+        entry = self.redundant[index]
+        made = entries.rules(redundant)
+        if int(entry["rule_count"]) == len(redundant) and entry["rule"].tobytes() == made.tobytes():
+            return
+        entry["rule_count"] = 0
+        entry["rule"] = made
+        entry["rule_count"] = len(redundant)
 
     def remove_bond(self, index: int) -> None:
         self.sessions.remove_all(index)
@@ -249,6 +191,7 @@ class Dataplane:
             self.weights[2 * index : 2 * index + 2]["path"] = abi.NO_PATH
             self.copies[index] = np.zeros((), abi.COPIES)
             self.slot_bytes[index] = 0
+            self.redundant[index] = np.zeros((), abi.REDUNDANT)
 
     def put_prefix(self, prefix: Network, bond: int) -> None:
         value = np.zeros((), abi.PREFIX)
@@ -275,8 +218,8 @@ class Dataplane:
                 self.path_stats[index] = np.zeros((), abi.PATH_STATS)
                 self.set_forward(index, 0, FORWARD_UNKNOWN_US)
             path["ifindex"], path["bond"], path["number"] = entry.ifindex, entry.bond, entry.number
-            path["next_hop_family"] = _family(entry.next_hop.version)
-            path["next_hop"] = np.frombuffer(_packed(entry.next_hop), np.uint8)
+            path["next_hop_family"] = family_code(entry.next_hop.version)
+            path["next_hop"] = np.frombuffer(packed(entry.next_hop), np.uint8)
             path["header_len"] = len(entry.template.header)
             path["header"] = np.frombuffer(entry.template.header.ljust(64, b"\0"), np.uint8)
             path["checksum"] = entry.template.checksum
@@ -336,6 +279,16 @@ class Dataplane:
             self.bonds[bond]["order_count"] = count
             self.bonds[bond]["preferred_count"] = min(preferred, count)
 
+    def set_redundant_paths(self, bond: int, paths: Sequence[int]) -> None:
+        """The paths for what is sent twice, best first: the first two usable ones of
+        different links get it. No more than 8 count."""
+        count = min(len(paths), abi.REDUNDANT_PATHS)
+        with self.lock:
+            entry = self.redundant[bond]
+            entry["path_count"] = 0
+            entry["path"][:count] = paths[:count]
+            entry["path_count"] = count
+
     def slots(self, bond: int) -> list[int]:
         """The table in force."""
         live = int(self.bonds[bond]["generation"]) & 1
@@ -361,8 +314,3 @@ class Dataplane:
         recent = flows["seen_s"].astype(np.int64) >= (now_ns >> 30) - seen_within_s
         paths, counts = np.unique(flows["path"][recent], return_counts=True)
         return {int(path): int(count) for path, count in zip(paths, counts, strict=True)}
-
-
-def check_sizes(sizes: Sizes) -> None:
-    if sizes.bonds * sizes.block > MAX_PATHS:
-        raise KernelError(f"{sizes.bonds} peers of {sizes.block} paths: more than {MAX_PATHS} paths", 0)

@@ -16,7 +16,7 @@ from mpbond import abi
 from mpbond.config.model import Address
 from mpbond.handshake import Way
 from mpbond.kernel.bpf import Map
-from mpbond.kernel.dataplane import unpacked
+from mpbond.kernel.entries import unpacked
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _RECORD_HEADER = 8

@@ -133,6 +133,18 @@ ROWS = [
     Bad(policy("redundant: [{}]"), 4, f"{P}.redundant[0]", ("at least one of dscp, protocol",)),
     Bad(policy("redundant: [{dscp: 1}, {dscp: 1}]"), 4, f"{P}.redundant[1]", ("the same as", "redundant[0]")),
     Bad(
+        policy(f"redundant: [{', '.join(f'{{dscp: {dscp}}}' for dscp in range(9))}]"),
+        4,
+        f"{P}.redundant",
+        ("9 rules", "at most 8"),
+    ),
+    Bad(
+        policy("redundant: [{ports: [1, 2, 3, 4, 5, 6, 7, 8, 9-10]}]"),
+        4,
+        f"{P}.redundant[0].ports",
+        ("9 ports and ranges", "at most 8"),
+    ),
+    Bad(
         policy("redundant: [{protocol: icmp, ports: [1]}]"),
         4,
         f"{P}.redundant[0].ports",
