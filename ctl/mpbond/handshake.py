@@ -302,7 +302,7 @@ class Handshakes:
         if peer.attempt is not None:
             peer.attempt.due_ns = max(peer.attempt.due_ns, now_ns + CROSSING_NS)
         else:
-            peer.due_ns = min(peer.due_ns, now_ns + LAST_RETRY_NS)
+            peer.due_ns = now_ns + LAST_RETRY_NS
         self.counts["handshake_answered"] += 1
         agreed = Agreed(peer.id, from_keys(sending, receiving), False, offer)
         return [agreed, *(Send(way, peer.receiver.tag, peer.answer) for way in peer.ways)]

@@ -81,6 +81,18 @@ def test_whenever_the_other_comes_up(apart_ms: int) -> None:
     assert matches(world)
 
 
+def test_who_is_asked_before_it_would_have_begun_does_not_begin() -> None:
+    """Its own turn had come at the same moment."""
+    world = World(links=1)
+    world.start(0)
+    world.run(0.001)
+    world.start(1)
+    world.arrive(1, world.sent(0)[0])
+    world.run(2)
+    assert matches(world)
+    assert not [send for send in world.sent(1) if send.body[0] == INITIATION]
+
+
 def test_a_dead_first_link_costs_nothing() -> None:
     world = World(links=2, passes=lambda end, send, now_ns: send.way.ifindex != 1)
     both_up(world)
