@@ -122,10 +122,10 @@ class PathEstimator(Rows):
     def update(self, sample: Sample) -> Estimates:
         """Takes in one reading of the paths followed; `now_ns` must not go back."""
         before_ns = sample.now_ns if self._now_ns is None else self._now_ns
-        turned = self._turn_pages(before_ns, sample.now_ns)
+        self._turn_pages(before_ns, sample.now_ns)
         answered, counting = self._live_and_die(sample)
         self._count(sample, counting, sample.now_ns - before_ns)
-        self._judge(sample.now_ns, answered | turned)
+        self._judge(sample.now_ns, answered)
         self._time(sample, answered)
         self._rate_of_sending(sample)
         self._rate_of_delivery(sample)
@@ -135,15 +135,14 @@ class PathEstimator(Rows):
         self._latest = self._estimates(sample)
         return self._latest
 
-    def _turn_pages(self, before_ns: int, now_ns: int) -> bool:
-        """Begins the seconds and the floor's buckets that have come since; a second?"""
+    def _turn_pages(self, before_ns: int, now_ns: int) -> None:
+        """Begins the seconds and the floor's buckets that have come since."""
         step, bucket = before_ns // SECOND_NS, before_ns // FLOOR_BUCKET_NS
         for later in range(1, min(now_ns // SECOND_NS - step, STEPS) + 1):
             self.state["history"][:, (step + later) % STEPS] = self.state["totals"]
         for later in range(1, min(now_ns // FLOOR_BUCKET_NS - bucket, FLOOR_BUCKETS) + 1):
             self.state["floor_rtt_ns"][:, (bucket + later) % FLOOR_BUCKETS] = np.inf
             self.state["floor_forward_ns"][:, (bucket + later) % FLOOR_BUCKETS] = np.inf
-        return now_ns // SECOND_NS > step
 
     def _live_and_die(self, sample: Sample) -> tuple[Bools, Bools]:
         """New answers and silence. Returns who has answers not looked at yet, and whose
@@ -192,11 +191,11 @@ class PathEstimator(Rows):
         state["totals"][:, 2] += np.where(sane, passed + failed, 0)
         state["totals"][:, 3] += np.where(sane, failed, 0)
 
-    def _judge(self, now_ns: int, due: Bools) -> None:
-        """Losses and errors: only an answer or the passing of a second changes them."""
+    def _judge(self, now_ns: int, answered: Bools) -> None:
+        """Losses and errors: only an answer changes them, as it does delays."""
         state = self.state
         begun = (now_ns // SECOND_NS - WINDOWS) % STEPS
-        for rows in _chunks(np.flatnonzero(due)):
+        for rows in _chunks(np.flatnonzero(answered)):
             before = state["history"][rows[:, np.newaxis], begun]
             lately = state["totals"][rows][:, np.newaxis] - before
             doubt = np.zeros((len(rows), _COUNTS // 2))

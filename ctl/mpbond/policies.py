@@ -9,7 +9,7 @@ it packet by packet, whether or not a controller is there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from mpbond.config.model import BasePolicy, LinkMode, Policy, SelectMethod
@@ -22,7 +22,8 @@ OPTIMIZE_PERIODS = 2
 
 @dataclass(frozen=True, slots=True)
 class PathView:
-    """One path as a policy sees it. `index` is its place in the path map."""
+    """One path as a policy sees it. `index` is its place in the path map; `avoided`: it
+    is over a limit of the policy's linkQuality, or was until a while ago."""
 
     index: int
     ifname: str
@@ -31,14 +32,15 @@ class PathView:
     ipv_pref: int
     eligible: bool
     score: float
-    capacity_mbit: int = 0
+    avoided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """`order`: eligible paths, best first, non-spares leading (`preferred` many).
 
-    `shares`: path index -> share of the flows; empty where one path takes all.
+    `shares`: path index -> share of the flows; empty where one path takes all. Under
+    balance-aware capacity and quality weigh it besides (balance.py).
     `active`: the path that takes all, None where flows are spread.
     """
 
@@ -85,7 +87,8 @@ def usable(paths: Sequence[PathView]) -> list[PathView]:
 
 
 def _by_score(paths: Sequence[PathView]) -> list[PathView]:
-    return sorted(paths, key=lambda path: (-path.score, path.index))
+    """By quality: what is over a limit comes after what is not."""
+    return sorted(paths, key=lambda path: (path.avoided, -path.score, path.index))
 
 
 def _links_in_turn(paths: Sequence[PathView]) -> list[PathView]:
@@ -137,6 +140,9 @@ def _succession(policy: Policy, paths: Sequence[PathView], ifname: str) -> list[
 def _optimized(active: PathView, paths: Sequence[PathView], memory: Memory) -> PathView:
     normal = [path for path in paths if path.mode is LinkMode.PRIMARY] or list(paths)
     best = _by_score(normal)[0]
+    if active.avoided and not best.avoided:
+        memory.forget()
+        return best
     leads = best.index != active.index and best.score > active.score * OPTIMIZE_MARGIN
     memory.periods = memory.periods + 1 if leads and memory.challenger == best.index else int(leads)
     memory.challenger = best.index if leads else None
@@ -175,9 +181,13 @@ def _reselect(policy: Policy, active: PathView, paths: Sequence[PathView], memor
     if method is SelectMethod.FAILURE or policy.primary in (None, active.ifname):
         return active
     best = _first(policy, paths)
-    if best.ifname != policy.primary or (method is SelectMethod.BETTER and best.score <= active.score):
+    if best.ifname != policy.primary or (method is SelectMethod.BETTER and not _is_better(best, active)):
         return active
     return best
+
+
+def _is_better(one: PathView, other: PathView) -> bool:
+    return (not one.avoided, one.score) > (not other.avoided, other.score)
 
 
 def _stays_by_rotation(policy: Policy, paths: Sequence[PathView], memory: Memory) -> bool:
@@ -252,19 +262,28 @@ def active_backup(
     return Assignment(tuple(path.index for path in order), len(list(leading)), {}, chosen.index)
 
 
+def carriers(paths: Sequence[PathView]) -> list[PathView]:
+    """Who may carry under the balance policies: non-spares, or spares where there are
+    none, whatever their quality."""
+    now = usable(paths)
+    return [path for path in now if path.mode is LinkMode.PRIMARY] or now
+
+
+def _spread(leading: Sequence[PathView], behind: Sequence[PathView], preferred: int) -> Assignment:
+    """Every link of `leading` the same share of the flows, a link's paths an equal part
+    each; then who takes over."""
+    on_link = {path.ifname: sum(other.ifname == path.ifname for other in leading) for path in leading}
+    order = [*_links_in_turn(leading), *behind]
+    shares = {path.index: 1.0 / on_link[path.ifname] for path in leading}
+    return Assignment(tuple(path.index for path in order), preferred, shares)
+
+
 def balance_xor(policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory) -> Assignment:
     """Every link the same share of the flows, a link's paths an equal part each."""
-    now = usable(paths)
-    normal = [path for path in now if path.mode is LinkMode.PRIMARY]
-    spares = [path for path in now if path.mode is LinkMode.SPARE]
-    carrying = normal or spares
-    on_link = {path.ifname: sum(other.ifname == path.ifname for other in carrying) for path in carrying}
-    order = _links_in_turn(normal) + _links_in_turn(spares)
-    return Assignment(
-        tuple(path.index for path in order),
-        len(normal),
-        {path.index: 1.0 / on_link[path.ifname] for path in carrying},
-    )
+    now = carriers(paths)
+    spares = [path for path in usable(paths) if path not in now]
+    preferred = sum(path.mode is LinkMode.PRIMARY for path in now)
+    return _spread(now, _links_in_turn(spares), preferred)
 
 
 def balance_rr(policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory) -> Assignment:
@@ -297,16 +316,14 @@ def broadcast(policy: Policy, paths: Sequence[PathView], active: int | None, mem
 def balance_aware(
     policy: Policy, paths: Sequence[PathView], active: int | None, memory: Memory
 ) -> Assignment:
-    """As xor, each link's share by its capacity. Where none is given all weigh the
-    same; where some are, a link without one weighs as their mean."""
-    even = balance_xor(policy, paths, active, memory)
-    capacity = {path.index: path.capacity_mbit for path in paths}
-    given = [capacity[index] for index in even.shares if capacity[index]]
-    if not given:
-        return even
-    mean = sum(given) / len(given)
-    shares = {index: share * (capacity[index] or mean) for index, share in even.shares.items()}
-    return replace(even, shares=shares)
+    """As xor, but paths that are avoided only take over, before the spares; unless there
+    are no others."""
+    now = carriers(paths)
+    leading = [path for path in now if not path.avoided] or now
+    last = [path for path in now if path not in leading]
+    spares = [path for path in usable(paths) if path not in now]
+    preferred = sum(path.mode is LinkMode.PRIMARY for path in leading)
+    return _spread(leading, [*_links_in_turn(last), *_links_in_turn(spares)], preferred)
 
 
 Assign = Callable[[Policy, Sequence[PathView], int | None, Memory], Assignment]

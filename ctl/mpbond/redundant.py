@@ -21,13 +21,13 @@ def told(rule: RedundantRule) -> str:
 
 
 def best_links(paths: Sequence[PathView]) -> tuple[int, ...]:
-    """Of the paths that carry traffic the best one of every link, by score; then every
+    """Of the paths that carry traffic the best one of every link, by quality; then every
     link's second, and so on. Spares only where there is nothing else."""
     now = usable(paths)
     carrying = [path for path in now if path.mode is LinkMode.PRIMARY] or now
     rank: dict[str, int] = {}
     keyed: list[tuple[int, int]] = []
-    for path in sorted(carrying, key=lambda path: (-path.score, path.index)):
+    for path in sorted(carrying, key=lambda path: (path.avoided, -path.score, path.index)):
         rank[path.ifname] = rank.get(path.ifname, -1) + 1
         keyed.append((rank[path.ifname], path.index))
     return tuple(index for _, index in sorted(keyed, key=lambda item: item[0]))

@@ -15,7 +15,9 @@ from mpbond.errors import UsageError
 @dataclass(frozen=True, slots=True)
 class PathSnapshot:
     """One path. `address` is the remote one, with port; `state` is health's word.
-    `deliveredRate`: data that the peer receives over it, Mbit/s as is `capacity`.
+    `capacity`: of its link by the file, Mbit/s; `capacityEstimated`: as measured, until
+    then None; `deliveredRate`: data that the peer receives over it, Mbit/s.
+    `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
     call it a spare; None while it has not said."""
 
@@ -34,6 +36,7 @@ class PathSnapshot:
     packetLossRatio: float | None
     packetErrorRatio: float | None
     capacity: int | None
+    capacityEstimated: float | None
     deliveredRate: float | None
     relativeQuality: float | None
     allocation: float
@@ -48,6 +51,8 @@ class PathSnapshot:
     flaps: int
     heldMs: float
     peerSpare: bool | None
+    avoided: bool
+    avoidedMs: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,8 @@ def _where(bond: BondSnapshot) -> Table:
         state = Text(path.state, style=_STATE_STYLE.get(path.state, ""))
         if path.active:
             state.append(" active", style="bold")
+        if path.avoided:
+            state.append(" avoided", style="yellow")
         mode = _mode(path)
         table.add_row(str(path.idx), path.ifname, path.localAddress, path.address, mode, path.rx, state)
     return table
@@ -139,6 +141,13 @@ def _mode(path: PathSnapshot) -> str:
 def _held(path: PathSnapshot) -> str:
     seconds = f"{path.heldMs / 1000:.1f} s"
     return f"path {path.idx} ({path.ifname}): held {seconds} more after {path.flaps} flaps"
+
+
+def _avoided(path: PathSnapshot) -> str:
+    seconds = f"{path.avoidedMs / 1000:.0f} s"
+    return (
+        f"path {path.idx} ({path.ifname}): was over a limit; used again once it has been well for {seconds}"
+    )
 
 
 _HOW = ("idx", "lat", "pdv", "plr", "per", "speed", "rx_age", "tx_age", "eligible", "bonded")
@@ -158,12 +167,19 @@ def _how_row(path: PathSnapshot) -> list[str]:
         _ms(path.latencyVariance),
         _number(path.packetLossRatio, 4),
         _number(path.packetErrorRatio, 4),
-        "-" if path.capacity is None else str(path.capacity),
+        _speed(path),
         _age(path.lastInAge),
         _age(path.lastOutAge),
         _flag(path.eligible),
         _flag(path.bonded),
     ]
+
+
+def _speed(path: PathSnapshot) -> str:
+    """Mbit/s by the file, or about what was measured."""
+    if path.capacity is not None or path.capacityEstimated is None:
+        return "-" if path.capacity is None else str(path.capacity)
+    return f"~{_number(path.capacityEstimated, 1 if path.capacityEstimated < 10 else 0)}"
 
 
 _CARRIED = ("alloc", "flows", "tx_packets", "tx_bytes", "rx_packets", "rx_bytes")
@@ -192,6 +208,7 @@ def bond_show(snapshot: Snapshot, bond: BondSnapshot) -> RenderableType:
         parts += [Text(""), table]
     warnings = [_why_no_session(snapshot, bond)] if bond.session == "no session" else []
     warnings += [_held(path) for path in bond.paths if path.heldMs > 0]
+    warnings += [_avoided(path) for path in bond.paths if path.avoidedMs > 0]
     warnings += snapshot.notes
     if warnings:
         parts += [Text(""), *(Text(warning, style="yellow") for warning in warnings)]

@@ -16,7 +16,9 @@ import pytest
 
 from mpbond.lab import traffic
 from mpbond.lab.bonds import Bonds, inner_address, pair
+from mpbond.lab.netns import wait_for
 from mpbond.lab.topology import Topology, link_address, two_hosts
+from tests.netns.conftest import path_on
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
 
@@ -89,6 +91,26 @@ def test_unlike_links_are_both_kept_full(
     print(f"{seen.total:.3f} of both; {', '.join(f'{link} {seen.used(link):.3f}' for link in RATES_MBIT)}")
     assert seen.total >= 0.93, seen
     assert min(seen.used(link) for link in RATES_MBIT) >= 0.9, seen
+
+
+def test_what_the_links_carry_is_found_out(bonds_on: Callable[[Topology], Bonds]) -> None:
+    """Shown as estimated, and the shares of new flows follow."""
+    bonds = unequal(bonds_on, 2, False)
+    bonds.wait_eligible("a", "b", 2)
+    with busy(bonds, 12):
+
+        def found() -> list[dict[str, Any]] | None:
+            paths = [path_on(bonds.peek("a", "b"), link) for link in RATES_MBIT]
+            return paths if all(path["capacityEstimated"] for path in paths) else None
+
+        paths = wait_for("both links' capacity", found, timeout_s=10)
+        for path, rate_mbit in zip(paths, RATES_MBIT.values(), strict=True):
+            assert path["capacity"] is None
+            assert path["capacityEstimated"] == pytest.approx(rate_mbit * INNER_SHARE, rel=0.1)
+        wait_for(
+            "shares to follow",
+            lambda: path_on(bonds.peek("a", "b"), "eth1")["allocation"] == pytest.approx(100 / 120, abs=0.04),
+        )
 
 
 def test_a_lossy_link_beside_them_takes_nothing_away(bonds_on: Callable[[Topology], Bonds]) -> None:

@@ -98,13 +98,15 @@ def test_a_ring_that_an_earlier_controller_saw_filled_counts_whole() -> None:
 
 def test_a_ring_that_began_anew_is_another_paths() -> None:
     """Without a word: the number of samples falls."""
-    before, anew = PathModel(Stretch(40, 50, packets_per_s=100)), PathModel(Stretch(40, 20))
+    before, anew = PathModel(Stretch(40, 50, loss=0.5)), PathModel(Stretch(40, 20))
     estimator = PathEstimator()
     estimator.follow([0])
-    estimator.update(sample(BEGAN_NS, [before.read(30 * SECOND)]))
-    found = estimator.update(sample(BEGAN_NS + SECOND, [anew.read(SECOND)])).at(0)
-    assert (found.latency_ms, found.pdv_ms) == (pytest.approx(20), pytest.approx(0))
-    assert found.plr is None or found.plr == 0
+    *_, (_, found) = periods([before], 30, estimator=estimator)
+    assert found.plr[0] > 0.3
+    now_ns = BEGAN_NS + 30 * SECOND
+    first = estimator.update(sample(now_ns, [anew.read(SECOND)])).at(0)
+    assert (first.latency_ms, first.pdv_ms) == (pytest.approx(20), pytest.approx(0))
+    assert estimator.update(sample(now_ns + SECOND, [anew.read(2 * SECOND)])).at(0).plr == 0
 
 
 def test_a_peer_whose_clock_began_anew_is_measured_anew() -> None:
@@ -132,6 +134,7 @@ def test_another_order_of_paths_keeps_what_is_known() -> None:
     mixed = [models[2], PathModel(Stretch(30, 5)), models[0]]
     *_, (_, found) = periods(mixed, 10.5, since_s=10.25, estimator=estimator)
     assert found.latency_ms == pytest.approx([30, 5, 10])
+    assert np.isnan(found.sent_bps).tolist() == [True, True, False], "no rate of one reading"
     assert estimator.of(3).latency_ms == pytest.approx(5)
     with pytest.raises(KeyError):
         estimator.of(8)
@@ -190,6 +193,19 @@ def test_a_queue_on_the_way_back_is_not_ours() -> None:
     assert after(model, 45).queue_ms == pytest.approx(0, abs=0.01)
 
 
+def test_a_clock_that_drifts_is_no_queue() -> None:
+    """The way there seems longer, but there and back is not."""
+    drifting = Stretch(20, 60, packets_per_s=1000, delay_back_ms=20)
+    model = PathModel(Stretch(30, 40, packets_per_s=1000), drifting)
+    assert after(model, 45).queue_ms == pytest.approx(0, abs=0.01)
+
+
+def test_what_is_recent_is_of_about_a_second() -> None:
+    for interval_ms, recent_s in ((25, 0.5), (500, 1.25), (1250, 3)):
+        model = PathModel(Stretch(20, 10), Stretch(20, 70), probe_interval_ns=interval_ms * MS)
+        assert after(model, 20.3 + recent_s).recent_ms == pytest.approx(70)
+
+
 def test_a_longer_way_is_no_queue() -> None:
     """Nothing was sent that could have queued."""
     assert after(PathModel(Stretch(30, 20), Stretch(20, 90)), 45).queue_ms == pytest.approx(0, abs=0.01)
@@ -213,6 +229,12 @@ def test_rates() -> None:
     assert found.delivered_bps == pytest.approx(10e6, rel=0.01)
     found = after(model, 25)
     assert (found.sent_bps, found.delivered_bps) == (0.0, 0.0)
+
+
+def test_what_was_under_way_is_delivered_after_the_last_was_sent() -> None:
+    model = PathModel(Stretch(20, 1500, packets_per_s=1000), Stretch(20, 1500), probe_interval_ns=500 * MS)
+    found = after(model, 21.3)
+    assert (found.sent_bps, found.delivered_bps) == (0, pytest.approx(8e6, rel=0.02))
 
 
 def test_what_is_lost_is_not_delivered() -> None:

@@ -133,15 +133,18 @@ def test_counters_that_wrap_change_nothing() -> None:
 
 
 def test_a_peer_that_counts_anew_has_lost_nothing() -> None:
-    """It was rebooted within failoverInterval: what it says it got falls to nothing."""
-    before = PathModel(Stretch(60, packets_per_s=1000), start=Counters(received=0), seed=1)
-    anew = PathModel(Stretch(60, packets_per_s=1000), start=Counters(received=2**32 - 20_000), seed=1)
+    """It was rebooted within failoverInterval: what it says it got falls to nothing. And
+    later losses are as well seen."""
+    path = Stretch(30, packets_per_s=1000), Stretch(30, loss=0.1, packets_per_s=1000)
+    before, anew = PathModel(*path), PathModel(*path, start=Counters(received=2**32 - 20_000))
     estimator = PathEstimator()
     estimator.follow([0])
     for _ in periods([before], 20, estimator=estimator):
         pass
-    for _, found in periods([anew], 40, since_s=20, estimator=estimator):
+    for _, found in periods([anew], 30, since_s=20, estimator=estimator):
         assert found.plr[0] == 0.0
+    *_, (_, found) = periods([anew], 40, since_s=30, estimator=estimator)
+    assert found.plr[0] == pytest.approx(0.1, rel=0.1)
 
 
 def test_what_was_lost_while_the_path_was_down_does_not_count() -> None:
@@ -152,6 +155,16 @@ def test_what_was_lost_while_the_path_was_down_does_not_count() -> None:
 def test_losses_from_before_the_path_was_down_do() -> None:
     model = PathModel(Stretch(20, loss=0.3, packets_per_s=100), Stretch(2, loss=1), Stretch(10))
     assert after(model, 22.3).plr == pytest.approx(0.3, rel=0.1)
+
+
+def test_what_was_lost_more_than_a_minute_ago_is_forgotten_over_a_stall() -> None:
+    model = PathModel(Stretch(20, loss=0.3), Stretch(80))
+    estimator = PathEstimator()
+    estimator.follow([0])
+    for _ in periods([model], 79, estimator=estimator):
+        pass
+    for _, found in periods([model], 90, since_s=88, estimator=estimator):
+        assert found.plr[0] == 0.0
 
 
 # ---- errors -----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpbond.config.model import BasePolicy, LinkMode
-from mpbond.policies import ASSIGN, Assignment, Memory, PathView, usable
+from mpbond.policies import ASSIGN, Assignment, Memory, PathView, carriers, usable
 from tests.unit.host import XOR
 
 LINKS = ("a", "b", "c", "d")
@@ -25,7 +25,6 @@ def views(draw: st.DrawFn) -> list[PathView]:
     for name in draw(st.lists(st.sampled_from(LINKS), unique=True)):
         mode = draw(st.sampled_from(LinkMode))
         ipv_pref = draw(st.sampled_from((0, 46, 64)))
-        capacity = draw(st.integers(0, 1_000_000))
         for _ in range(draw(st.integers(1, 4))):
             found.append(
                 PathView(
@@ -36,7 +35,7 @@ def views(draw: st.DrawFn) -> list[PathView]:
                     ipv_pref=ipv_pref,
                     eligible=draw(st.booleans()),
                     score=draw(st.floats(0, 1)),
-                    capacity_mbit=capacity,
+                    avoided=draw(st.booleans()),
                 )
             )
     return found
@@ -67,42 +66,43 @@ def test_something_carries_if_anything_can_and_nothing_else_does(
 def test_a_spare_carries_only_where_nothing_else_can(base: BasePolicy, paths: list[PathView]) -> None:
     found = assign(base, paths)
     normal = {path.index for path in usable(paths) if path.mode is LinkMode.PRIMARY}
-    assert set(found.order[: found.preferred]) == normal
-    assert set(found.shares) == (normal or set(found.order))
+    assert set(found.order[: found.preferred]) <= normal
+    assert set(found.shares) <= (normal or set(found.order))
+    assert set(found.order[: len(normal)]) == normal
+    if base is not BasePolicy.BALANCE_AWARE:
+        assert (found.preferred, set(found.shares)) == (len(normal), normal or set(found.order))
+
+
+@given(paths=views())
+@EXAMPLES
+def test_who_is_avoided_carries_only_where_nobody_else_does(paths: list[PathView]) -> None:
+    found = assign(BasePolicy.BALANCE_AWARE, paths)
+    bad = {path.index for path in carriers(paths) if path.avoided}
+    good = {path.index for path in carriers(paths)} - bad
+    assert set(found.shares) == (good or bad)
 
 
 @given(paths=views())
 @EXAMPLES
 def test_broadcast_takes_the_best_path_of_every_link(paths: list[PathView]) -> None:
     found = assign(BasePolicy.BROADCAST, paths)
-    scores: dict[str, list[float]] = defaultdict(list)
+    of_link: dict[str, list[PathView]] = defaultdict(list)
     for path in usable(paths):
-        scores[path.ifname].append(path.score)
-    by_index = {path.index: path for path in paths}
-    copies = [by_index[index] for index in found.order[: found.preferred]]
-    assert set(found.shares) == {path.index for path in copies}
-    assert {path.ifname: path.score for path in copies} == {name: max(of) for name, of in scores.items()}
-    assert len(copies) == len(scores)
+        of_link[path.ifname].append(path)
+    best = {
+        min(paths, key=lambda path: (path.avoided, -path.score, path.index)).index
+        for paths in of_link.values()
+    }
+    assert set(found.order[: found.preferred]) == set(found.shares) == best
 
 
 @pytest.mark.parametrize("base", [BasePolicy.BALANCE_XOR, BasePolicy.BALANCE_AWARE])
 @given(paths=views())
 @EXAMPLES
 def test_a_links_share_is_its_own_however_many_paths_it_has(base: BasePolicy, paths: list[PathView]) -> None:
-    """Even under balance-xor; by capacity under balance-aware where every link has one."""
     found = assign(base, paths)
     by_index = {path.index: path for path in paths}
     of_link: dict[str, float] = defaultdict(float)
-    capacity: dict[str, int] = {}
     for index, share in found.shares.items():
         of_link[by_index[index].ifname] += share
-        capacity[by_index[index].ifname] = by_index[index].capacity_mbit
-    if base is BasePolicy.BALANCE_XOR:
-        weights = dict.fromkeys(of_link, 1.0)
-    elif all(capacity.values()):
-        weights = {name: float(mbit) for name, mbit in capacity.items()}
-    else:
-        return
-    total, whole = sum(of_link.values()), sum(weights.values())
-    for name, share in of_link.items():
-        assert share / total == pytest.approx(weights[name] / whole)
+    assert list(of_link.values()) == pytest.approx([1.0] * len(of_link))

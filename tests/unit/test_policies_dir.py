@@ -37,6 +37,7 @@ SHOWS = {
     "two-equal-lines": {"balance-xor"},
     "unequal-lines": {"balance-aware"},
     "vehicle": {"active-backup"},
+    "voice-and-bulk": {"balance-aware"},
     "voip-broadcast": {"broadcast", "balance-xor"},
 }
 

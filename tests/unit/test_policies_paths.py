@@ -357,39 +357,39 @@ def test_balance_rr(case: Shares) -> None:
 AWARE = Policy("balance-aware", BasePolicy.BALANCE_AWARE)
 
 
-def wide(view: PathView, capacity_mbit: int) -> PathView:
-    return replace(view, capacity_mbit=capacity_mbit)
+def bad(view: PathView) -> PathView:
+    return replace(view, avoided=True)
 
 
 WEIGHED = [
-    Shares("none given: as balance-xor", link(0, "a", 2), (0, 1), 2, {0: 0.5, 1: 0.5}),
+    Shares("none avoided: as balance-xor", link(0, "a", 2), (0, 1), 2, {0: 0.5, 1: 0.5}),
     Shares(
-        "by capacity, whatever the unit",
-        (wide(path(0, "a"), 10_000), wide(path(1, "b"), 1000), wide(path(2, "c"), 100)),
+        "an avoided path takes over after the others and before the spares",
+        (bad(path(0, "a")), path(1, "b"), spare(2, "c"), path(3, "d")),
+        (1, 3, 0, 2),
+        2,
+        {1: 1.0, 3: 1.0},
+    ),
+    Shares(
+        "what it was due is its link's other paths'",
+        (bad(path(0, "a")), path(1, "a"), path(2, "b")),
+        (1, 2, 0),
+        2,
+        {1: 1.0, 2: 1.0},
+    ),
+    Shares(
+        "all avoided: all carry, no spare does",
+        (bad(path(0, "a")), bad(path(1, "b")), spare(2, "c")),
         (0, 1, 2),
-        3,
-        {0: 10_000, 1: 1000, 2: 100},
+        2,
+        {0: 1.0, 1: 1.0},
     ),
     Shares(
-        "a link's paths share what it is due",
-        (wide(path(0, "a"), 100), wide(path(1, "a"), 100), wide(path(2, "b"), 50)),
-        (0, 2, 1),
-        3,
-        {0: 50, 1: 50, 2: 50},
-    ),
-    Shares(
-        "a link without one weighs as the mean of the others",
-        (wide(path(0, "a"), 100), wide(path(1, "b"), 300), path(2, "c")),
-        (0, 1, 2),
-        3,
-        {0: 100, 1: 300, 2: 200},
-    ),
-    Shares(
-        "a spare carries nothing, whatever its capacity",
-        (wide(spare(0, "a"), 1_000_000), wide(path(1, "b"), 1)),
+        "among spares too",
+        (bad(spare(0, "a")), spare(1, "b"), dead(path(2, "c"))),
         (1, 0),
-        1,
-        {1: 1},
+        0,
+        {1: 1.0},
     ),
     Shares("no path at all", (), (), 0, {}),
 ]
@@ -400,3 +400,32 @@ def test_balance_aware(case: Shares) -> None:
     found = balance_aware(AWARE, case.paths, None, Memory())
     assert (found.order, found.preferred, found.active) == (case.order, case.preferred, None)
     assert found.shares == pytest.approx(case.shares)
+
+
+# ---- limits under active-backup -------------------------------------------------------
+
+
+def test_optimize_leaves_a_path_over_a_limit_at_once() -> None:
+    assert run((bad(path(0, "eth0", 0.5)), path(1, "eth1", 0.4))) == [1]
+    assert run((bad(path(0, "eth0", 0.5)), bad(path(1, "eth1", 0.52)))) == [0], "none that is better"
+
+
+def test_better_does_not_return_to_a_primary_over_a_limit() -> None:
+    policy = backup(rule("eth0"), rule("eth1"), method="better")
+    paths = (bad(path(0, "eth0", 0.9)), path(1, "eth1", 0.3))
+    assert periods(policy, paths, 1) == [1, 1]
+    assert periods(policy, (paths[0], bad(paths[1])), 1) == [0, 0], "both are: by quality"
+
+
+@pytest.mark.parametrize("method", ["always", "failure"])
+def test_who_does_not_go_by_quality_goes_by_no_limit(method: str) -> None:
+    policy = backup(rule("eth0"), rule("eth1"), method=method)
+    paths = (bad(path(0, "eth0", 0.1)), path(1, "eth1", 0.9))
+    assert periods(policy, paths, 0) == [0, 0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_among_those_that_follow_who_is_over_a_limit_comes_last(method: str) -> None:
+    policy = backup(rule("eth0"), rule("eth1"), rule("eth2"), method=method)
+    paths = (dead(path(0, "eth0")), bad(path(1, "eth1", 0.9)), path(2, "eth2", 0.3))
+    assert periods(policy, paths, 0) == [2, 2]

@@ -58,6 +58,7 @@ CASES = [
     Case("one bad packet changes nothing", [1] + [0] * 59, [100] * 60, 1 / 6000),
     Case("as many may only seem lost", [20] + [0] * 59, [1000] * 60, 20 / 60000, doubt=40),
     Case("more cannot only seem so", [500] + [0] * 59, [1000] * 60, 0.5, doubt=40),
+    Case("what seems over may not be", [0] * 4 + [30] * 4 + [0] * 52, [1000] * 60, 120 / 16000, doubt=40),
     Case("more came than were sent: they had overtaken", [-5] * 60, [100] * 60, 0.0),
     Case("all bad", [100] * 60, [100] * 60, 1.0),
 ]

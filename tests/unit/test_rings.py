@@ -14,9 +14,10 @@ PACKAGE = Path(mpbond.__file__).parent
 
 # Modules of the pure ring: no clock, no kernel, no sockets. sources.py reads files.
 PURE = {
-    *("abi", "errors", "estimate", "health", "inventory", "layout", "plan", "policies", "quality"),
-    *("ratio", "rings", "rows", "samples", "sessions", "snapshot", "sources", "supported", "view"),
-    *("weights", "wire"),
+    *("abi", "avoid", "balance", "blame", "capacity", "errors", "estimate", "events", "groups", "health"),
+    *("inventory", "lately", "layout", "plan", "policies", "quality", "ratio", "rings", "rows"),
+    *("samples", "sessions", "shares", "slotrates", "slots", "snapshot", "sources", "supported"),
+    *("view", "weights", "wire"),
 }
 # What each folder must not import of ours. Modules at the top that are not pure (rundir,
 # doctor) do I/O of their own and are held to the controller's ring.

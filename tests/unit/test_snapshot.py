@@ -14,10 +14,10 @@ from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, Snapshot, f
 PATH = PathSnapshot(
     idx=0, ifname="eth0", localAddress="10.0.0.2", address="203.0.113.1:9944", mode="primary",
     state="up", alive=True, eligible=True, bonded=True, active=True, latencyMean=10.25,
-    latencyVariance=0.5, packetLossRatio=None, packetErrorRatio=None, capacity=1000,
+    latencyVariance=0.5, packetLossRatio=None, packetErrorRatio=None, capacity=1000, capacityEstimated=940.5,
     deliveredRate=12.5, relativeQuality=0.9, allocation=1.0, txPackets=1, txBytes=2, rxPackets=3, rxBytes=4,
     lastInAge=0.1, lastOutAge=0.2, assignedFlowCount=5, rx="tc",
-    flaps=2, heldMs=1500.5, peerSpare=False,
+    flaps=2, heldMs=1500.5, peerSpare=False, avoided=False, avoidedMs=0.0,
 )  # fmt: skip
 SILENT = replace(PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None)
 BOND = BondSnapshot(

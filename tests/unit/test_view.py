@@ -32,6 +32,7 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         packetLossRatio=None,
         packetErrorRatio=None,
         capacity=None,
+        capacityEstimated=None,
         deliveredRate=None,
         relativeQuality=0.9,
         allocation=1 / 3,
@@ -46,6 +47,8 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         flaps=0,
         heldMs=0.0,
         peerSpare=None,
+        avoided=False,
+        avoidedMs=0.0,
     )
     return replace(plain, **changes)
 
@@ -65,6 +68,7 @@ LONGEST = path(
     packetLossRatio=0.1234,
     packetErrorRatio=1.0,
     capacity=1000000,
+    capacityEstimated=None,
     txPackets=999_949_000_000,
     txBytes=10**16,
     lastInAge=9999.0,
@@ -323,3 +327,18 @@ def test_a_session_of_a_handshake(keys: KeySnapshot, line: str) -> None:
 def test_why_there_is_no_session_of_a_handshake(reasons: dict[str, int], said: str) -> None:
     one = bond(session="no session", keys=keyed(age=None, connections=None, tries=4))
     assert said in text(view.bond_show(snapshot(one, reasons=reasons), one), 200)
+
+
+def test_an_estimated_capacity_is_told_from_a_given_one() -> None:
+    for shown, changes in (
+        ("~96", {"capacityEstimated": 96.2}),
+        ("~4.6", {"capacityEstimated": 4.56}),
+        ("100", {"capacity": 100, "capacityEstimated": 96.2}),
+    ):
+        assert f" {shown} " in "\n".join(shown_of(path(1, **changes)))
+
+
+def test_an_avoided_path_and_how_long_still() -> None:
+    lines = shown_of(path(1, avoided=True, avoidedMs=42_000.0))
+    assert any("up active avoided" in line for line in lines)
+    assert "used again once it has been well for 42 s" in " ".join(lines)

@@ -20,13 +20,15 @@ ONE_PATH = frozenset({BasePolicy.ACTIVE_BACKUP, BasePolicy.NONE})
 @dataclass(slots=True)
 class BondState:
     """`block`: paths reserved per bond, to turn numbers into path indices.
-    `peer_spares`: what the peer calls spares, whether or not that counts here."""
+    `peer_spares`: what the peer calls spares, whether or not that counts here; `avoided`:
+    what is to be kept off for its quality."""
 
     spec: BondSpec
     block: int
     health: dict[int, Health] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
     peer_spares: frozenset[int] = frozenset()
+    avoided: frozenset[int] = frozenset()
     memory: Memory = field(default_factory=Memory)
     assignment: Assignment = field(default_factory=lambda: Assignment((), 0))
     active: int | None = None
@@ -35,6 +37,9 @@ class BondState:
 
     def index_of(self, path: PathSpec) -> int:
         return self.spec.index * self.block + path.number
+
+    def path_at(self, index: int) -> PathSpec:
+        return next(path for path in self.spec.paths if self.index_of(path) == index)
 
     def respec(self, spec: BondSpec) -> None:
         """Takes over a new specification. What is known of a path is kept as long as
@@ -49,6 +54,7 @@ class BondState:
         known = {index: health for index, health in self.health.items() if index in stay}
         self.health = {index: known.get(index) or Health() for index in keys}
         self.scores = {index: score for index, score in self.scores.items() if index in stay}
+        self.avoided &= stay
         on_one_path = spec.policy.base in ONE_PATH
         self.active = self.active if self.active in stay and on_one_path else None
 
@@ -116,7 +122,7 @@ class BondState:
                 ipv_pref=path.ipv_pref,
                 eligible=self.health[self.index_of(path)].eligible,
                 score=self.scores.get(self.index_of(path), 1.0),
-                capacity_mbit=path.capacity_mbit,
+                avoided=self.index_of(path) in self.avoided,
             )
             for path in self.spec.paths
             if not path.standby

@@ -15,15 +15,18 @@ import numpy as np
 from pyroute2 import IPRoute
 
 from mpbond import abi, layout, plan
-from mpbond.config.model import Config, Policy
+from mpbond.config.model import BasePolicy, Config, Policy
 from mpbond.controller import adopt, reading
 from mpbond.controller.apply import Applier
+from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import BondState
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
 from mpbond.controller.trust import Trust
 from mpbond.errors import UsageError
+from mpbond.events import History, Kind
 from mpbond.inventory import Inventory
+from mpbond.kernel import ethtool
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
 from mpbond.layout import Layout, Placement
@@ -63,6 +66,8 @@ class Controller:
         self._applier = Applier(ipr, plane, config.interface.name, config.node.port, sessions)
         self._prober = Prober(plane)
         self._measuring = Measuring()
+        self.history = History(say)
+        self._balancing = Balancing(plane, self.history, ethtool.speed_mbit)
         # Bonds where a policy may be about to move: scores changed, or one is ahead.
         self._undecided: set[int] = set()
         self._period_due_ns = 0
@@ -146,6 +151,7 @@ class Controller:
                 for path in state.spec.paths
             }
         )
+        self._balancing.follow(states)
         self._undecided = self._measure(now_ns)
         if self.trust is not None:
             self.trust.follow(after, now_ns)
@@ -194,19 +200,22 @@ class Controller:
             self._undecided |= self._measure(now_ns)
             is_period = now_ns >= self._period_due_ns
             for bond in self._undecided:
-                self.assign(self._bonds[bond], period=is_period)
+                self.assign(self._bonds[bond], now_ns, period=is_period)
+            self._balancing.write(now_ns)
             if is_period:
                 self._period_due_ns = now_ns + POLICY_PERIOD_NS
                 self._undecided = {bond for bond in self._undecided if self._bonds[bond].is_undecided}
 
     def _measure(self, now_ns: int) -> set[int]:
-        """Takes the measurements in; the bonds whose scores have changed."""
+        """Takes the measurements in; the bonds whose scores, or whose avoided paths, have
+        changed."""
         estimates = self._measuring.update(self.plane, now_ns)
         write_head_starts(self.plane, self._paths, estimates)
         news = self._measuring.news()
         for path, score in news:
             self._state_at(path).scores[path] = score
-        return {path // self.plane.block for path, _ in news}
+        changed = {path // self.plane.block for path, _ in news}
+        return changed | self._balancing.update(now_ns, estimates)
 
     def _evaluate(self, now_ns: int, *, everything: bool = False) -> None:
         """Health from proofs. Costs a few array operations while nothing changes."""
@@ -218,20 +227,29 @@ class Controller:
         self._alive, self._peer_spares = alive, spares
         indices = [int(index) for index in self._paths[look]]
         bonds = {index // self.plane.block for index in indices}
-        changed = [
-            index
-            for index, is_alive in zip(indices, alive[look].tolist(), strict=True)
-            if self._state_at(index).observe(index, is_alive, now_ns)
-        ]
-        for bond in bonds:
-            changed += self._bonds[bond].relieve(now_ns)
-        for index in changed:
-            self._say_health(self._state_at(index), index)
+        changed = self._observe(dict(zip(indices, alive[look].tolist(), strict=True)), now_ns)
         touched = {index // self.plane.block for index in changed} | self._hear_spares(bonds)
         self._write_flags(indices)
         self._restless[look] = [self._state_at(index).health[index].restless for index in indices]
         for bond in self._bonds if everything else touched:
-            self.assign(self._bonds[bond])
+            self.assign(self._bonds[bond], now_ns)
+        self._balancing.write(now_ns)
+
+    def _observe(self, alive: dict[int, bool], now_ns: int) -> list[int]:
+        """Tells the bonds which of their paths are alive; whose eligibility that changes."""
+        changed: list[int] = []
+        for index, is_alive in alive.items():
+            state = self._state_at(index)
+            failovers = state.failovers
+            if state.observe(index, is_alive, now_ns):
+                changed.append(index)
+                self._tell_health(state, index, now_ns, failed=state.failovers > failovers)
+        for bond in {index // self.plane.block for index in alive}:
+            relieved = self._bonds[bond].relieve(now_ns)
+            changed += relieved
+            for index in relieved:
+                self._tell_health(self._bonds[bond], index, now_ns, failed=False)
+        return changed
 
     def _state_at(self, index: int) -> BondState:
         return self._bonds[index // self.plane.block]
@@ -253,13 +271,25 @@ class Controller:
             self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
             self.plane.set_path_flag(index, abi.PathFlag.PEER_SPARE, index in state.spares_by_peer())
 
-    def _say_health(self, state: BondState, index: int) -> None:
-        path = next(path for path in state.spec.paths if state.index_of(path) == index)
-        word = "up" if state.health[index].eligible else "down"
-        self.say(f"{state.spec.peer.id}: path {path.number} ({path.key.ifname} -> {path.key.remote}) {word}")
+    def _tell_health(self, state: BondState, index: int, now_ns: int, *, failed: bool) -> None:
+        """`failed`: it carried traffic and does not any more."""
+        path = state.path_at(index)
+        place, peer = (path.number, path.key.ifname), state.spec.peer.id
+        if state.health[index].eligible:
+            self.history.add(now_ns, Kind.UP, peer, path=place, cause=f"to {path.key.remote}")
+            return
+        cause = f"no proof of life for {state.spec.policy.failover_interval_ms} ms"
+        if not int(self.plane.paths["flags"][index]) & abi.PathFlag.LINK_UP:
+            cause = "its link is down"
+        self.history.add(now_ns, Kind.DOWN, peer, path=place, cause=cause)
+        if failed:
+            self.history.add(now_ns, Kind.FAILOVER, peer, path=place, failovers=state.failovers)
 
-    def assign(self, state: BondState, *, period: bool = False) -> None:
-        """Writes what the policy says, where it says something new."""
+    def assign(
+        self, state: BondState, now_ns: int, *, period: bool = False, cause: str = "by its policy"
+    ) -> None:
+        """Writes what the policy says, where it says something new; `cause`: why it might.
+        Slots of balance-aware bonds are the balancing's to write."""
         before, before_active = state.assignment, state.active
         after = state.assign(period=period)
         bond = state.spec.index
@@ -268,13 +298,26 @@ class Controller:
             self.plane.set_order(bond, after.order, after.preferred)
         if state.spec.policy.redundant:
             self._write_best_links(state)
-        if after.shares and after.shares != before.shares:
+        if state.spec.policy.base is BasePolicy.BALANCE_AWARE:
+            self._balancing.assigned(state)
+        elif after.shares and after.shares != before.shares:
             current = self.plane.slots(bond)
             table = fill_slots(current, after.shares)
             if table != current:
                 self.plane.set_slots(bond, table)
-        if state.active != before_active and state.active is not None:
-            self.say(f"{state.spec.peer.id}: path {state.active % self.plane.block} is active")
+        if state.active not in (before_active, None):
+            self._tell_active(state, before_active, now_ns, cause)
+
+    def _tell_active(self, state: BondState, before: int | None, now_ns: int, cause: str) -> None:
+        """Says which path is active instead of `before`."""
+        assert state.active is not None
+        path = state.path_at(state.active)
+        if before is None:
+            cause = ""
+        elif not state.health[before].eligible:
+            cause = f"path {before % self.plane.block} has failed"
+        place = (path.number, path.key.ifname)
+        self.history.add(now_ns, Kind.ACTIVE, state.spec.peer.id, path=place, cause=cause)
 
     def _write_best_links(self, state: BondState) -> None:
         """Over which links `redundant` traffic goes, where that has changed."""
@@ -307,6 +350,7 @@ class Controller:
                     flows,
                     self._applier.xdp,
                     self._measuring,
+                    self._balancing,
                     now_ns,
                     configured=self._configured[state.spec.peer.id],
                     keys=self.trust.state(state.spec.peer.id, now_ns) if self.trust else None,

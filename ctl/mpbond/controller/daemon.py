@@ -188,7 +188,7 @@ class Daemon:
 
         return {
             "snapshot": lambda _: controller.snapshot(time.monotonic_ns()).as_json(),
-            "rotate": lambda request: requests.rotate(str(request["peer"])),
+            "rotate": lambda request: requests.rotate(str(request["peer"]), time.monotonic_ns()),
             "set-policy": lambda request: self._set_policy(
                 requests, str(request["peer"]), str(request["policy"])
             ),

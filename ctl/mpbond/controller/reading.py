@@ -9,6 +9,7 @@ import numpy as np
 
 from mpbond import abi
 from mpbond.config.model import BasePolicy
+from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.controller.measuring import Measuring
 from mpbond.controller.trust import KeyState
@@ -80,6 +81,7 @@ def path_snapshot(
     flows: dict[int, int],
     xdp: set[str],
     measuring: Measuring,
+    balancing: Balancing,
     now_ns: int,
 ) -> PathSnapshot:
     index = state.index_of(path)
@@ -88,6 +90,7 @@ def path_snapshot(
     health = state.health[index]
     alive = health.state is not State.DOWN
     measured = measuring.of(index) if alive else Estimate()
+    balance = balancing.of(index)
     marks = peer_marks(plane, index)
     last_in_ns = max(last_data_ns(plane, index), int(live["last_in_ns"]))
     last_out_ns = max(int(stats["last_tx_ns"].max()), int(live["last_out_ns"]))
@@ -110,9 +113,10 @@ def path_snapshot(
         packetLossRatio=_rounded(measured.plr, 6),
         packetErrorRatio=_rounded(measured.per, 6),
         capacity=path.capacity_mbit or None,
+        capacityEstimated=_rounded(balance.estimated_mbit, 3),
         deliveredRate=_mbit(measured.delivered_bps),
         relativeQuality=_rounded(measuring.score(index)) if alive else None,
-        allocation=_allocation(state, index),
+        allocation=_allocation(plane, state, index),
         txPackets=int(stats["tx_packets"].sum()),
         txBytes=int(stats["tx_bytes"].sum()),
         rxPackets=int(stats["rx_packets"].sum()),
@@ -124,6 +128,8 @@ def path_snapshot(
         flaps=health.flaps(now_ns),
         heldMs=round(health.held_ns(now_ns) / 1e6, 1),
         peerSpare=marks.spare if marks else None,
+        avoided=balance.avoided,
+        avoidedMs=round(balance.wait_ms, 1),
     )
 
 
@@ -135,9 +141,12 @@ def _mbit(bps: float | None) -> float | None:
     return None if bps is None else round(bps / 1e6, 3)
 
 
-def _allocation(state: BondState, index: int) -> float:
+def _allocation(plane: Dataplane, state: BondState, index: int) -> float:
+    """Of new flows; under balance-aware by the slots as they are."""
     if state.assignment.active is not None:
         return 1.0 if index == state.assignment.active else 0.0
+    if state.spec.policy.base is BasePolicy.BALANCE_AWARE:
+        return round(plane.slots(state.spec.index).count(index) / abi.SLOTS, 4)
     total = sum(state.assignment.shares.values())
     return round(state.assignment.shares.get(index, 0.0) / total, 4) if total else 0.0
 
@@ -158,6 +167,7 @@ def bond_snapshot(
     flows: dict[int, int],
     xdp: set[str],
     measuring: Measuring,
+    balancing: Balancing,
     now_ns: int,
     *,
     configured: str,
@@ -166,7 +176,9 @@ def bond_snapshot(
     """`configured`: the name of the policy that the file gives the peer. `keys`: None
     where they come of a shared key."""
     spec, policy = state.spec, state.spec.policy
-    paths = tuple(path_snapshot(plane, state, path, flows, xdp, measuring, now_ns) for path in spec.paths)
+    paths = tuple(
+        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, now_ns) for path in spec.paths
+    )
     active_backup = policy.base in ONE_PATH
     first = next((path.idx for path in paths if path.active), None)
     return BondSnapshot(

@@ -19,6 +19,7 @@ from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.controller.controller import Controller
 from mpbond.controller.reading import last_data_ns
 from mpbond.errors import BondError, UsageError
+from mpbond.events import Kind
 from mpbond.layout import PathKey
 from mpbond.supported import unsupported_policy
 
@@ -51,7 +52,7 @@ class Requests:
 
     # ---- rotate -----------------------------------------------------------------
 
-    def rotate(self, peer: str) -> dict[str, Any]:
+    def rotate(self, peer: str, now_ns: int) -> dict[str, Any]:
         """Moves an active-backup bond to its next path. What it was, what it is."""
         with self._controller.lock:
             state = self._controller.state_of(peer)
@@ -63,9 +64,11 @@ class Requests:
             before = state.active
             if before is None or state.rotate() is None:
                 raise BondError(f"peer {name} has only one eligible path: nothing to rotate to")
-            self._controller.assign(state)
-            self._controller.say(f"{name}: rotated to path {_told(state, state.active)['idx']}")
-            return {"peer": name, "from": _told(state, before), "to": _told(state, state.active)}
+            self._controller.assign(state, now_ns)
+            after = _told(state, state.active)
+            place = (after["idx"], after["ifname"])
+            self._controller.history.add(now_ns, Kind.ACTIVE, name, path=place, cause="rotated to")
+            return {"peer": name, "from": _told(state, before), "to": after}
 
     # ---- another policy -----------------------------------------------------------
 
@@ -98,7 +101,8 @@ class Requests:
             controller.switch(_with_policy(controller.config, change.peer_id, change.after), now_ns)
             self._leaving_ns[change.peer_id] = now_ns
             controller.probe_at_once(controller.state_of(change.peer_id).spec.index)
-            controller.say(f"{change.peer_id}: under {change.after.name} now (was {change.before.name})")
+            cause = f"{change.after.name} (was {change.before.name})"
+            controller.history.add(now_ns, Kind.POLICY, change.peer_id, cause=cause)
             return True
 
     def abandon(self, change: PolicyChange, now_ns: int) -> None:

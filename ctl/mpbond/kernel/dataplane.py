@@ -260,8 +260,8 @@ class Dataplane:
             flags = int(self.paths[index]["flags"])
             self.paths[index]["flags"] = flags | int(flag) if on else flags & ~int(flag)
 
-    def set_forward(self, index: int, least_us: int, most_us: int) -> None:
-        """How long a packet is on its way out by this path, over what the bond's fastest
+    def set_forward(self, index: int | Array, least_us: int | Array, most_us: int | Array) -> None:
+        """How long a packet is on its way out by this path, or each of these, over what the bond's fastest
         path takes: hardly ever less than `least_us`, hardly ever more than `most_us`."""
         with self.lock:
             self.paths["forward_least_us"][index] = least_us

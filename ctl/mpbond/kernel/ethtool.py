@@ -8,6 +8,7 @@ import socket
 import struct
 
 _SIOCETHTOOL = 0x8946
+_GSET = 0x01
 _GDRVINFO = 0x03
 _SGRO = 0x2C
 _GSTRINGS = 0x1B
@@ -31,6 +32,23 @@ def driver(ifname: str) -> str:
     except OSError:
         return ""
     return buffer.raw[4:36].split(b"\0")[0].decode(errors="replace")
+
+
+# What they say of their speed is made up.
+_NO_WIRE = frozenset({"veth", "tun"})
+_NO_SPEED = (0, 0xFFFF, 0xFFFFFFFF)
+
+
+def speed_mbit(ifname: str) -> float | None:
+    """What the link's device is capable of; None where it does not say."""
+    buffer = ctypes.create_string_buffer(struct.pack("I", _GSET).ljust(44, b"\0"), 44)
+    try:
+        _call(ifname, buffer)
+    except OSError:
+        return None
+    low, high = struct.unpack_from("H", buffer.raw, 12)[0], struct.unpack_from("H", buffer.raw, 28)[0]
+    speed = low | high << 16
+    return None if speed in _NO_SPEED or driver(ifname) in _NO_WIRE else float(speed)
 
 
 def set_gro(ifname: str, on: bool) -> None:

@@ -117,14 +117,19 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def send(dest: str, port: int, interval_us: int, count: int, source_port: int) -> None:
-    """Sends on an absolute schedule until `count`, or until SIGTERM for 0; then
-    prints how many and its own stalls as JSON. Says `started` on standard error."""
+def send(dest: str, port: int, interval_us: int, count: int, source_port: int, tos: int = 0) -> None:
+    """Sends on an absolute schedule until `count`, or until SIGTERM for 0, with this
+    TOS or traffic class; then prints how many and its own stalls as JSON. Says
+    `started` on standard error."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     sock = socket.socket(_family(dest), socket.SOCK_DGRAM)
     sock.bind(("::" if _family(dest) is socket.AF_INET6 else "", source_port))
     sock.connect((dest, port))
+    if _family(dest) is socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
     stalls_ms: list[float] = []
     number = 0
     # From here on SIGTERM ends the stream and is answered with the result.
@@ -184,13 +189,14 @@ def _main(argv: Sequence[str]) -> None:
     sender.add_argument("--interval-us", type=int, default=1000)
     sender.add_argument("--count", type=int, default=0)
     sender.add_argument("--source-port", type=int, default=0)
+    sender.add_argument("--tos", type=int, default=0)
     receiver = verbs.add_parser("receive")
     receiver.add_argument("address")
     receiver.add_argument("--port", type=int, default=5999)
     receiver.add_argument("--result", type=Path, required=True)
     args = parser.parse_args(argv)
     if args.verb == "send":
-        send(args.dest, args.port, args.interval_us, args.count, args.source_port)
+        send(args.dest, args.port, args.interval_us, args.count, args.source_port, args.tos)
     else:
         receive(args.address, args.port, args.result)
 

@@ -65,11 +65,12 @@ def stream(
     count: int = 0,
     port: int = 5999,
     source_port: int = 0,
+    tos: int = 0,
 ) -> Iterator[Stream]:
     """A UDP stream from host `source` to `address` on host `target`."""
     receive = ["receive", address, "--port", str(port)]
     send = ["send", address, "--port", str(port), "--interval-us", str(interval_us)]
-    send += ["--count", str(count), "--source-port", str(source_port)]
+    send += ["--count", str(count), "--source-port", str(source_port), "--tos", str(tos)]
     with tempfile.TemporaryDirectory(prefix="mpbond-stream-") as folder, ExitStack() as stack:
         result = Path(folder) / "arrivals.json"
         receiver = stack.enter_context(_process(lab, target, [*receive, "--result", str(result)]))
