@@ -270,6 +270,8 @@ def test_a_silent_peer_is_asked_anew(up: Pair) -> None:
     assert up.sending == first
     up.later(7 * S)
     up.work()
+    assert up.trust.next_due_ns() <= up.now_ns, "silent for 15 s, three failoverIntervals: begins"
+    up.work()
     assert up.sending != first
 
 
