@@ -31,6 +31,7 @@ check: setup
 bench: setup
 	$(VENV)/python -m pytest tests/bench --timeout=0 --benchmark-only --benchmark-columns=min,median,max -q
 	$(VENV)/python tests/bench/sidebyside.py
+	$(VENV)/python tests/bench/control_period.py
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks ctl/*.egg-info

@@ -137,7 +137,8 @@ static __always_inline int may_move(struct bond_view *view, struct flowlet *flow
 	return silent_long_enough(flow, from, to);
 }
 
-/* balance-aware: a usable path for the flow, its own or its slot's; else MPB_NO_PATH. */
+/* balance-aware: a usable path for the flow, its own or its slot's; MPB_NO_PATH where
+ * neither is, or where it could only stay on a spare. */
 static __always_inline __u32 by_flowlet(struct bond_view *view, struct flowlet *flow)
 {
 	__u32 wanted = path_of_slot(view, flow->slot);
@@ -149,7 +150,7 @@ static __always_inline __u32 by_flowlet(struct bond_view *view, struct flowlet *
 		return wanted;
 	to = usable_path(view, wanted);
 	if (!to)
-		return from ? flow->path : MPB_NO_PATH;
+		return from && !is_spare(from) ? flow->path : MPB_NO_PATH;
 	return !from || may_move(view, flow, from, to) ? wanted : flow->path;
 }
 
@@ -180,6 +181,7 @@ static __always_inline __u64 random_hash(void)
 	return ((__u64)bpf_get_prandom_u32() << 32) | bpf_get_prandom_u32();
 }
 
+/* balance-aware. */
 static __always_inline __u32 select_for_flowlet(struct bond_view *view, struct inner *in)
 {
 	struct flowlet flow = { .path = MPB_NO_PATH, .first_path = view->bond->first_path };

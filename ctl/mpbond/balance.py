@@ -58,11 +58,13 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A table to be written."""
+    """A table to be written. `crowded`: full paths that gave up busy slots; where a queue
+    always stands flows make no pause."""
 
     bond: int
     table: list[int]
     cause: Cause
+    crowded: tuple[int, ...] = ()
 
 
 _STATE = np.dtype([("have", "<f8"), ("first_ns", "<i8")])
@@ -187,9 +189,9 @@ class Balance(Rows):
         self.state["have"][rows] = counts[paths] / SLOTS
         if after == before:
             return None
-        busy = self._rest(bond, before, after, paths[load.share > 0], now_ns)
-        cause = Cause.PATHS if joined or left else Cause.LOAD if busy else Cause.SHARES
-        return Move(bond, after, cause)
+        givers = self._rest(bond, before, after, paths[load.share > 0], now_ns)
+        cause = Cause.PATHS if joined or left else Cause.LOAD if givers else Cause.SHARES
+        return Move(bond, after, cause, tuple(sorted(givers & set(paths[load.full].tolist()))))
 
     def _rearranged(
         self, bond: int, before: list[int], paths: Ints, load: Load, share: Floats, now_ns: int, *, busy: bool
@@ -207,12 +209,13 @@ class Balance(Rows):
             movable[slots[:1]] = False
         return rearranged(before, shares, demand, goal, movable)
 
-    def _rest(self, bond: int, before: list[int], after: list[int], stay: Ints, now_ns: int) -> bool:
-        """Has a busy slot of a path that goes on been moved? It is not moved again soon."""
+    def _rest(self, bond: int, before: list[int], after: list[int], stay: Ints, now_ns: int) -> set[int]:
+        """Busy slots that were moved off paths that go on are not moved again soon. Which
+        paths these are."""
         was = np.asarray(before, np.int64)
         moved = (was != np.asarray(after, np.int64)) & np.isin(was, stay) & (self._rates.of(bond) > 0)
         if not moved.any():
-            return False
+            return set()
         self._moved_ns[bond] = np.where(moved, now_ns, self._moved_ns.get(bond, _NEVER))
         self._watch.moved(bond, now_ns)
-        return True
+        return set(was[moved].tolist())

@@ -348,6 +348,18 @@ def test_between_two_spares_it_waits(rig: Rig) -> None:
     assert rig.plane.bonds_live["turn"][0] == 1, "no second turn"
 
 
+def test_a_spare_is_left_though_the_slots_path_is_dead(rig: Rig) -> None:
+    """For whoever takes over from that."""
+    bond = aware(rig, *TWO, SPARE)
+    for number in range(3):
+        forward(rig, bond, number, 0, 60_000)
+    flow = begin(rig, bond)
+    afflict(rig, bond, "dead other_dead")
+    assert [flow.take() for _ in range(3)] == [2, 2, 2]
+    rig.plane.paths_live["proof_ns"][bond.paths[1]] = CLOCK_NS
+    assert [flow.take() for _ in range(3)] == [1, 1, 1]
+
+
 def test_death_and_return(rig: Rig) -> None:
     """Off a dead path at once; back, as the slots say, at a silence."""
     bond = aware(rig)

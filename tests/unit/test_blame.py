@@ -43,10 +43,27 @@ CASES = [
 def test_what_counts(case: Case) -> None:
     blame, now_ns, filled_ns, found = Blame(), 1000 * S, 0, math.nan
     blame.follow([7])
+    lost = np.array([2**32 - 2], np.uint32)
     for seconds, loss, queueing in case.seen:
         for _ in range(int(seconds * S / PERIOD_NS)):
             now_ns += PERIOD_NS
             filled_ns = now_ns if queueing else filled_ns
-            figures = np.array([loss]), np.array([queueing]), np.array([filled_ns])
-            found = float(blame.fault(now_ns, *figures)[0])
+            lost = lost + np.uint32(loss > 0)
+            link = np.array([queueing]), np.array([filled_ns])
+            found = float(blame.fault(now_ns, np.array([loss]), lost, *link)[0])
     assert found == case.counts
+
+
+@pytest.mark.parametrize(("outages", "counts"), [(1, 0.0), (2, 0.0), (3, 0.3)])
+def test_an_outage_is_one_loss(outages: int, counts: float) -> None:
+    """Ten packets at once, and the estimate has them for a while."""
+    blame, now_ns, lost = Blame(), 1000 * S, np.zeros(1, np.uint32)
+    blame.follow([7])
+    blame.fault(now_ns, np.zeros(1), lost, np.zeros(1, bool), np.zeros(1, np.int64))
+    nothing = np.zeros(1, bool), np.zeros(1, np.int64)
+    for _ in range(outages):
+        lost = lost + np.uint32(10)
+        for _ in range(20):
+            now_ns += PERIOD_NS
+            found = blame.fault(now_ns, np.array([0.3]), lost, *nothing)
+    assert found[0] == counts

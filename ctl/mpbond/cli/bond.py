@@ -1,14 +1,16 @@
-"""`mpbond bond`: what the running bonds do, and the two things that can be asked of them."""
+"""`mpbond bond`: what the running bonds do and did, and what can be asked of them."""
 
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from mpbond import view
+from mpbond import events, view
 from mpbond.cli.options import (
     InterfaceOption,
     JsonOption,
@@ -19,6 +21,9 @@ from mpbond.cli.options import (
     read_snapshot,
     say,
 )
+
+# How often `events --follow` asks.
+_FOLLOW_S = 0.5
 
 
 class PeerFirst(TyperGroup):
@@ -121,3 +126,44 @@ def set_policy(
         typer.echo(json.dumps(done, indent=2))
     else:
         say(f"{done['peer']} is under {done['to']} now (was {done['from']}); the next `up` goes by its file")
+
+
+AnyPeerArgument = Annotated[
+    str | None, typer.Argument(metavar="[PEER]", help="Id or name of a peer; all where it is left out.")
+]
+
+
+@app.command("events")
+def show_events(
+    peer: AnyPeerArgument = None,
+    count: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last ones.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they happen.")] = False,
+    as_json: JsonOption = False,
+    interface: InterfaceOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """What has happened: paths up, down, avoided and used again, failovers, shares, capacities.
+
+    The controller keeps the last 1,000; they end with it. As JSON one object in a line.
+
+    Examples: mpbond bond events; mpbond bond events office -f; mpbond bond office events -n 5 -j
+    """
+    asked = {} if peer is None else {"peer": peer}
+    found = ask_controller(run_dir, interface, "events", since="0", **asked)["events"]
+    _print_events(found[-count:] if count else [], as_json)
+    while follow:
+        last = str(found[-1]["number"]) if found else "0"
+        time.sleep(_FOLLOW_S)
+        news = ask_controller(run_dir, interface, "events", since=last, **asked)["events"]
+        _print_events(news, as_json)
+        found = news or found
+
+
+def _print_events(found: list[dict[str, Any]], as_json: bool) -> None:
+    for event in found:
+        if as_json:
+            typer.echo(json.dumps(event))
+            continue
+        at = datetime.fromtimestamp(event["time"]).isoformat(" ", "milliseconds")
+        text = events.line(event["kind"], event["path"], event["ifname"], event["cause"])
+        say(f"{at} {event['peer']}: {text}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mpbond import abi
 from mpbond.avoid import LIMITS, Avoidance, Verdict
@@ -29,6 +30,10 @@ from mpbond.samples import Estimates
 
 # A path is avoided for so long before flows that found no gap leave it all the same.
 LEAVE_NS = 200_000_000
+# What was moved off a full path has so long to follow in a pause, and leaves it then
+# within this.
+CROWDED_NS = 2_000_000_000
+CROWDED_LEAVE_NS = 400_000_000
 # A path's way out that has changed by less is not written again.
 FORWARD_NEWS_US = 200
 # Events: a part of the slots that moved by more, an estimate that changed by this factor.
@@ -73,6 +78,7 @@ class Balancing:
         self._part = self._sent_bps = self._quality = self._told_bps = np.zeros(0)
         self._balanced = self._candidate = self._off = np.zeros(0, bool)
         self._told_share: dict[int, float] = {}
+        self._crowded_ns: dict[int, int] = {}
         self._now_ns = 0
 
     @property
@@ -151,7 +157,7 @@ class Balancing:
         self._lately.update(now_ns, self._answers(estimates.silent))
         self._balance.measure(now_ns, estimates, ~estimates.silent)
         link = self._balance.link
-        loss = self._blame.fault(now_ns, estimates.plr_least, link.queueing, link.filled_ns)
+        loss = self._blame.fault(now_ns, estimates.plr_least, self._lost(), link.queueing, link.filled_ns)
         varies_ms = np.fmin(estimates.pdv_ms, self._lately.varies_ms)
         values = np.column_stack((self._lately.delay_ms, varies_ms, loss, estimates.per_least))
         verdict = self._avoidance.update(now_ns, values, self._limits.most)
@@ -172,6 +178,13 @@ class Balancing:
         return Answers(
             live["rtt_count"][paths], self._interval_ns, silent, ring("rtt_ns"), ring("forward_ns")
         )
+
+    def _lost(self) -> npt.NDArray[np.uint32]:
+        """(n,) probes and data packets lost on each path so far; wraps."""
+        live, paths = self._plane.paths_live, self.paths
+        probes = live["answered_highest"][paths] - live["probes_answered"][paths].astype(np.uint32)
+        lost: npt.NDArray[np.uint32] = probes + live["paired_sent"][paths] - live["paired_received"][paths]
+        return lost
 
     def _keep_off(self, off: Bools) -> set[int]:
         """Tells the bonds which of their paths are avoided; whose that changes."""
@@ -194,10 +207,18 @@ class Balancing:
         if news.any():
             plane.set_forward(paths[news], least_us[news], most_us[news])
         long_ago = now_ns - self._avoidance.state["since_ns"] >= LEAVE_NS
-        leave = self._balanced & self._off & long_ago
+        leave = self._balanced & ((self._off & long_ago) | self._crowded(now_ns))
         flag = abi.PathFlag.LEAVE
         for row in np.flatnonzero(leave != ((plane.paths["flags"][paths] & int(flag)) != 0)):
             plane.set_path_flag(int(paths[row]), flag, bool(leave[row]))
+
+    def _crowded(self, now_ns: int) -> Bools:
+        """Full paths whose flows had their time to follow their slots."""
+        ends = CROWDED_NS + CROWDED_LEAVE_NS
+        self._crowded_ns = {path: at for path, at in self._crowded_ns.items() if now_ns - at < ends}
+        due = [path for path, at in self._crowded_ns.items() if now_ns - at >= CROWDED_NS]
+        found: Bools = np.isin(self.paths, np.array(due, np.int64))
+        return found
 
     def write(self, now_ns: int) -> None:
         """Brings the slots of balance-aware bonds up to date."""
@@ -208,6 +229,7 @@ class Balancing:
         balance.count_slots(now_ns, lambda bonds: plane.slot_bytes[bonds])
         for move in balance.moves(now_ns, self._sent_bps, self._balanced, plane.slots):
             plane.set_slots(move.bond, move.table)
+            self._crowded_ns |= dict.fromkeys(move.crowded, now_ns)
             self._tell_shares(now_ns, move)
         self._tell_capacities(now_ns)
 

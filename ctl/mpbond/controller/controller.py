@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from pyroute2 import IPRoute
@@ -335,6 +336,12 @@ class Controller:
                 return state
         known = ", ".join(state.spec.peer.name or state.spec.peer.id for state in self._bonds.values())
         raise UsageError(f"no peer {peer!r} here; known: {known or 'none'}")
+
+    def events(self, since: int, peer: str | None, wall_ns: int) -> list[dict[str, Any]]:
+        """What has happened after event number `since`, to all peers or one."""
+        with self.lock:
+            of = None if peer is None else self.state_of(peer).spec.peer.id
+            return [event.as_json(wall_ns) for event in self.history.since(since, of)]
 
     # ---- readings -----------------------------------------------------------------
 

@@ -192,8 +192,14 @@ class Daemon:
             "set-policy": lambda request: self._set_policy(
                 requests, str(request["peer"]), str(request["policy"])
             ),
+            "events": lambda request: self._events(controller, request),
             "down": down,
         }
+
+    def _events(self, controller: Controller, request: dict[str, object]) -> dict[str, object]:
+        peer = None if request.get("peer") is None else str(request["peer"])
+        wall_ns = time.time_ns() - time.monotonic_ns()
+        return {"events": controller.events(int(str(request.get("since", 0))), peer, wall_ns)}
 
     def _set_policy(self, requests: Requests, peer: str, name: str) -> dict[str, object]:
         """Waits until a path of the new policy works; else all stays as it was."""
