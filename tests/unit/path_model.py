@@ -71,7 +71,8 @@ class PathModel:
 
     def _delay_ns(self, mean_ms: float, stretch: Stretch, count: int = 1) -> Times:
         drawn = self._random.normal(mean_ms * MS, stretch.jitter_ms * MS, count)
-        return np.maximum(drawn, 0).astype(np.int64)
+        # No way takes no time: 0 in a ring is a place without an answer yet.
+        return np.maximum(drawn, 1).astype(np.int64)
 
     def _send_probes(self, stretches: Sequence[Stretch]) -> None:
         """Who left when, was there when, was answered when (NEVER: lost); and the
