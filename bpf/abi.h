@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #endif
 
-#define MPB_ABI_VERSION 4
+#define MPB_ABI_VERSION 5
 
 /* A table of 256 slots splits a bond's flows to within 0.4%, the uncertainty
  * ZeroTier's document states for its own allocation. */
@@ -26,6 +26,13 @@
 #define MPB_TICK_PATHS 1024
 /* Reasons counted per CPU: room for the list in reasons.h to grow. */
 #define MPB_REASON_STRIDE 64
+
+/* Handshake messages: the longest, and how often one address may send any, with what
+ * it may have saved up. Addresses share buckets by hash. */
+#define MPB_HANDSHAKE_MAX 416
+#define MPB_HANDSHAKE_BUCKETS 256
+#define MPB_HANDSHAKE_HZ 20
+#define MPB_HANDSHAKE_BURST 64
 
 /* Copies remembered of a peer, in words of 32. */
 #define MPB_WINDOW_WORDS 256
@@ -83,8 +90,9 @@ struct mpb_node {
 	__u32 paths; /* entries of the path map */
 	__u32 bonds; /* entries of the bond map */
 	__u64 hash_seed;
-	__u64 stamp_offset; /* random: stamps of an earlier run are out of range */
-	__u64 build_id;	    /* of sources and sizes: may a controller adopt this? */
+	__u64 stamp_offset;  /* random: stamps of an earlier run are out of range */
+	__u64 build_id;	     /* of sources and sizes: may a controller adopt this? */
+	__u64 handshake_tag; /* in a session number's place, as on the wire; 0 = no key pair */
 };
 
 /* One per peer, written by the controller. The paths of a bond lie side by
@@ -100,10 +108,13 @@ struct mpb_bond {
 	__u32 packets_per_link; /* balance-rr; 0 = a random path for each packet */
 	__u64 failover_ns;
 	__u64 down_delay_ns;
-	__u64 stall_ns;	  /* silence of all probing that counts as a stall */
-	__u64 rtt_max_ns; /* slowest path's round trip: its answers' head start */
-	__u64 tx_session; /* as in the header */
-	__u64 tx_mac_key[2];
+	__u64 stall_ns;	     /* silence of all probing that counts as a stall */
+	__u64 rtt_max_ns;    /* slowest path's round trip: its answers' head start */
+	__u64 tx_session[2]; /* as in the header; 0 = none yet */
+	__u64 tx_mac_key[4]; /* two words for each */
+	__u32 tx_live;	     /* which of the two is in use: 0 or 1 */
+	__u32 pad;
+	__u64 peer_id;			 /* for a controller to come */
 	__u16 order[MPB_MAX_BOND_PATHS]; /* who takes over, best first */
 };
 
@@ -240,7 +251,8 @@ struct mpb_flow {
 /* Session number (as on the wire) -> peer. */
 struct mpb_session {
 	__u32 bond;
-	__u32 pad;
+	__u32 heard; /* the peer has used it: 0 or 1 */
+	__u64 made_ns;
 	__u64 rx_mac_key[2];
 	__u16 local_path[MPB_MAX_BOND_PATHS]; /* peer's path number -> our path */
 };
@@ -269,6 +281,18 @@ struct mpb_local_key {
 
 struct mpb_local {
 	__u32 paths;
+};
+
+/* A handshake message on its way to the controller, as it came. */
+struct mpb_handshake {
+	__u32 ifindex;
+	__u32 family;	 /* AF_INET, AF_INET6 */
+	__u8 remote[16]; /* IPv4 in the first four bytes */
+	__u8 local[16];
+	__be16 port; /* the remote one */
+	__u16 len;
+	__u32 pad;
+	__u8 message[MPB_HANDSHAKE_MAX]; /* from the bond header on */
 };
 
 /* The packet of a probe tick, as the controller hands it to a test run. */

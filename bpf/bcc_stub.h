@@ -34,6 +34,18 @@
 
 #define BPF_TABLE(kind, key_type, leaf_type, name, size) BPF_F_TABLE(kind, key_type, leaf_type, name, size, 0)
 
+#define BPF_RINGBUF_OUTPUT(name, pages)                      \
+	struct name##_table_t {                              \
+		int key;                                     \
+		__u32 leaf;                                  \
+		int (*ringbuf_output)(void *, __u64, __u64); \
+		void *(*ringbuf_reserve)(__u64);             \
+		void (*ringbuf_discard)(void *, __u64);      \
+		void (*ringbuf_submit)(void *, __u64);       \
+		__u32 max_entries;                           \
+	};                                                   \
+	__attribute__((section("maps/ringbuf"))) struct name##_table_t name = { .max_entries = (pages)*4096 }
+
 __u64 bpf_ktime_get_ns(void);
 __u64 bpf_ktime_get_coarse_ns(void);
 __u32 bpf_get_prandom_u32(void);

@@ -59,8 +59,8 @@ static __always_inline void leave_group(struct ethhdr *eth)
 	eth->h_dest[0] &= 0xfe;
 }
 
-static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len,
-					  __u8 tos)
+static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path *path, __u64 session,
+					  __u32 inner_len, __u8 tos)
 {
 	void *data = (void *)(long)skb->data;
 	struct outer_v4 *out = data + MPB_ETH_HLEN;
@@ -70,6 +70,7 @@ static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path
 		return 0;
 	leave_group(data);
 	copy_header(out, path->header, sizeof(*out));
+	out->bond.session = session;
 	out->ip.tos = tos;
 	out->ip.tot_len = total;
 	out->ip.check = fold_checksum(path->checksum + total + bpf_htons(tos));
@@ -77,8 +78,8 @@ static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path
 	return 1;
 }
 
-static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len,
-					  __u8 tos)
+static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path *path, __u64 session,
+					  __u32 inner_len, __u8 tos)
 {
 	void *data = (void *)(long)skb->data;
 	struct outer_v6 *out = data + MPB_ETH_HLEN;
@@ -88,6 +89,7 @@ static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path
 		return 0;
 	leave_group(data);
 	copy_header(out, path->header, sizeof(*out));
+	out->bond.session = session;
 	out->ip.priority = tos >> 4;
 	out->ip.flow_lbl[0] = tos << 4;
 	out->ip.payload_len = payload;
@@ -95,13 +97,20 @@ static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path
 	return 1;
 }
 
-/* Writes the path's header over the room made for it. Returns 0 if it does not fit. */
+/* Writes the path's header over the room made for it, with the session number in use.
+ * Returns 0 if it does not fit. */
 static __always_inline int write_outer(struct __sk_buff *skb, struct mpb_path *path, __u32 inner_len,
 				       __u8 tos)
 {
+	struct mpb_bond *bond = bond_get(path->bond);
+	__u64 session;
+
+	if (!bond)
+		return 0;
+	session = bond->tx_session[bond->tx_live & 1];
 	if (path->flags & MPB_PATH_IPV6)
-		return write_outer_v6(skb, path, inner_len, tos);
-	return write_outer_v4(skb, path, inner_len, tos);
+		return write_outer_v6(skb, path, session, inner_len, tos);
+	return write_outer_v4(skb, path, session, inner_len, tos);
 }
 
 static __always_inline __u32 overhead(struct mpb_path *path)

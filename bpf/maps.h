@@ -30,6 +30,9 @@
 #define MPB_CPUS 2
 #endif
 
+/* Of messages that the controller has not read yet; a power of two. */
+#define MPB_HANDSHAKE_PAGES 64
+
 /* clang-format takes products in arguments for pointers. */
 // clang-format off
 BPF_F_TABLE("array", __u32, struct mpb_node, node_map, 1, BPF_F_MMAPABLE);
@@ -49,6 +52,8 @@ BPF_F_TABLE("array", __u32, struct mpb_copies, copies, MPB_BONDS, BPF_F_MMAPABLE
 BPF_TABLE("hash", __be64, struct mpb_session, sessions, MPB_BONDS * 4);
 BPF_TABLE("hash", struct mpb_remote_key, struct mpb_remote, remotes, MPB_PATHS * 2);
 BPF_TABLE("hash", struct mpb_local_key, struct mpb_local, locals, MPB_PATHS * 2);
+BPF_TABLE("array", __u32, __u64, handshake_next, MPB_HANDSHAKE_BUCKETS);
+BPF_RINGBUF_OUTPUT(handshakes, MPB_HANDSHAKE_PAGES);
 // clang-format on
 
 static __always_inline struct mpb_node *node_get(void)
@@ -146,6 +151,12 @@ static __always_inline struct mpb_session *session_get(__be64 *session)
 static __always_inline struct mpb_remote *remote_get(struct mpb_remote_key *key)
 {
 	return remotes.lookup(key);
+}
+
+/* When the next message of a bucket of addresses would be in time. */
+static __always_inline __u64 *handshake_next_get(__u32 bucket)
+{
+	return handshake_next.lookup(&bucket);
 }
 
 static __always_inline struct mpb_local *local_get(struct mpb_local_key *key)

@@ -184,6 +184,8 @@ static __always_inline int rx(struct __sk_buff *skb, __u32 l2_len)
 	pull_headers(skb, RX_HEADERS);
 	reason = classify((void *)(long)skb->data, (void *)(long)skb->data_end, l2_len, skb->protocol, node,
 			  &got.outer, &got.session);
+	if (reason == REASON_rx_handshake)
+		return tc_end(hand_up(skb, node, &got.outer));
 	header = bond_header((void *)(long)skb->data, (void *)(long)skb->data_end, &got.outer);
 	if (reason == GO_ON && (!header || !got.session))
 		reason = REASON_rx_truncated;

@@ -26,7 +26,8 @@ static __always_inline void tick_path(struct __sk_buff *skb, struct mpb_node *no
 		return;
 	bond = bond_get(path->bond);
 	live = bond_live_get(path->bond);
-	if (!bond || !live)
+	/* Without a session there is nothing that the peer would answer. */
+	if (!bond || !live || !bond->tx_session[bond->tx_live & 1])
 		return;
 	clock_advance(bond, live, bpf_ktime_get_ns());
 	proto = path->flags & MPB_PATH_IPV6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
@@ -69,6 +70,15 @@ static __always_inline __be32 path_marks(struct mpb_bond *bond, __u32 index)
 	return bpf_htonl(marks);
 }
 
+/* The session number in use and the MAC that goes with it; everything else is there. */
+static __always_inline void sign(struct mpb_bond *bond, struct mac_message *message)
+{
+	__u32 live = bond->tx_live & 1;
+
+	message->header.session = bond->tx_session[live];
+	message->probe.mac = message_mac(bond->tx_mac_key + 2 * live, message);
+}
+
 static __always_inline void fill_probe(struct mac_message *message, struct mpb_node *node,
 				       struct mpb_bond *bond, struct mpb_path *path,
 				       struct mpb_path_live *live, __u32 index)
@@ -84,14 +94,13 @@ static __always_inline void fill_probe(struct mac_message *message, struct mpb_n
 	message->header.version_type = wire_version_type(WIRE_PROBE);
 	message->header.path = bpf_htons(path->number);
 	message->header.sequence = bpf_htonl((__u32)live->probes_sent);
-	message->header.session = bond->tx_session;
 	message->probe.sent_stamp = stamp_now(node, now_ns);
 	message->probe.answer_stamp = live->answer_stamp;
 	message->probe.hold_us = bpf_htonl(hold_us > 0xffffffff ? 0xffffffff : hold_us);
 	message->probe.sent_packets = bpf_htonl(sums[0]);
 	message->probe.received_packets = bpf_htonl(sums[1]);
 	message->probe.marks = path_marks(bond, index);
-	message->probe.mac = message_mac(bond->tx_mac_key, message);
+	sign(bond, message);
 }
 
 /* Turns a tick's clone into a probe and sends it. Returns the verdict. */
@@ -252,13 +261,12 @@ static __always_inline int answer(struct __sk_buff *skb, struct received *rx, st
 	if (index != MPB_NO_PATH)
 		sum_packets(index, sums);
 	message->header.version_type = wire_version_type(WIRE_ANSWER);
-	message->header.session = bond->tx_session;
 	message->probe.answer_stamp = stamp_now(rx->node, rx->now_ns);
 	message->probe.hold_us = 0;
 	message->probe.sent_packets = bpf_htonl(sums[0]);
 	message->probe.received_packets = bpf_htonl(sums[1]);
 	message->probe.marks = path_marks(bond, index);
-	message->probe.mac = message_mac(bond->tx_mac_key, message);
+	sign(bond, message);
 	if (bpf_skb_store_bytes(skb, rx->message_offset, message, sizeof(*message), 0))
 		return finish(REASON_rx_truncated, TC_ACT_SHOT);
 	if (!turn_around(skb, &rx->outer) || !renew_ttl(skb, &rx->outer))
@@ -309,10 +317,15 @@ static __always_inline int receive_probe(struct __sk_buff *skb, struct received 
 		note_damage(rx->session, &message.header, skb->len - rx->message_offset);
 		return finish(REASON_rx_bad_mac, TC_ACT_SHOT);
 	}
+	/* The peer has the session too: the controller may send under it from now on. */
+	if (!rx->session->heard)
+		rx->session->heard = 1;
 	if ((message.header.version_type & 0xf) == WIRE_ANSWER)
 		return take_answer(rx, bond, &message);
 	index = path_of_remote(skb, rx, rx->outer.ip_offset);
 	note_probe(skb, rx, bond, &message, index);
+	if (!bond->tx_session[bond->tx_live & 1])
+		return finish(REASON_rx_unanswerable, TC_ACT_SHOT);
 	return answer(skb, rx, bond, &message, index);
 }
 

@@ -37,7 +37,10 @@
 	REASON(27, rx_unconfigured, "passed: the controller has not finished")             \
 	REASON(28, tx_copy_failed, "dropped: no room in the kernel's queue for a copy")    \
 	REASON(29, rx_duplicate, "dropped: a copy of it was delivered before")             \
-	REASON(30, rx_copy_late, "dropped: a copy later than 8,192 packets")
+	REASON(30, rx_copy_late, "dropped: a copy later than 8,192 packets")               \
+	REASON(31, rx_handshake, "handshake message, given to the controller")             \
+	REASON(32, rx_handshake_limited, "dropped: more handshake messages than are read") \
+	REASON(33, rx_unanswerable, "probe, taken; no session of ours to answer under yet")
 
 enum mpb_reason {
 #define MPB_REASON_ENUM(code, name, sentence) REASON_##name = code,

@@ -7,7 +7,7 @@
 #define MPBOND_RX_H
 
 #include "copies.h"
-#include "probe.h"
+#include "handshake.h"
 
 /* Furthest byte that rx reads: Ethernet, outer IPv6, UDP, bond header, inner IPv6. */
 #define RX_HEADERS (MPB_ETH_HLEN + WIRE_OVERHEAD_V6 + (int)sizeof(struct ipv6hdr))
@@ -60,6 +60,8 @@ static __always_inline int classify(void *data, void *data_end, __u32 l2_len, __
 	if ((void *)(header + 1) > data_end)
 		return is_local(data, data_end, outer) ? REASON_rx_truncated : REASON_rx_not_ours;
 	number = header->session;
+	if (is_handshake(node, header))
+		return is_local(data, data_end, outer) ? REASON_rx_handshake : REASON_rx_not_ours;
 	*session = session_get(&number);
 	if (!*session)
 		return is_local(data, data_end, outer) ? REASON_rx_unknown_session : REASON_rx_not_ours;
@@ -145,6 +147,8 @@ static __always_inline int tc_end(__u32 reason)
 
 static __always_inline int xdp_end(__u32 reason)
 {
+	if (reason == REASON_rx_handshake)
+		reason = REASON_rx_to_tc;
 	if (reason == REASON_rx_not_ours || reason == REASON_rx_unconfigured || reason == REASON_rx_to_tc)
 		return finish(reason, XDP_PASS);
 	return finish(reason, XDP_DROP);

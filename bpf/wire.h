@@ -13,6 +13,7 @@ enum wire_type {
 	WIRE_DATA = 0,
 	WIRE_PROBE = 1,
 	WIRE_ANSWER = 2,
+	WIRE_HANDSHAKE = 3, /* between controllers, see handshake_messages.py */
 };
 
 enum wire_flag {

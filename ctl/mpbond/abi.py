@@ -15,7 +15,7 @@ import numpy as np
 
 from mpbond.sources import bpf_dir
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 SLOTS = 256
 MAX_BOND_PATHS = 128
 NO_PATH = 0xFFFF
@@ -28,6 +28,10 @@ RULE_RANGES = 8
 REDUNDANT_PATHS = 8
 MARK_POLICY = 0xFF
 REASON_STRIDE = 64
+HANDSHAKE_MAX = 416
+HANDSHAKE_BUCKETS = 256
+HANDSHAKE_HZ = 20
+HANDSHAKE_BURST = 64
 
 AF_INET = 2
 AF_INET6 = 10
@@ -77,6 +81,7 @@ NODE = np.dtype(
         ("hash_seed", "<u8"),
         ("stamp_offset", "<u8"),
         ("build_id", "<u8"),
+        ("handshake_tag", "<u8"),
     ],
     align=True,
 )
@@ -95,8 +100,11 @@ BOND = np.dtype(
         ("down_delay_ns", "<u8"),
         ("stall_ns", "<u8"),
         ("rtt_max_ns", "<u8"),
-        ("tx_session", "<u8"),
-        ("tx_mac_key", "<u8", 2),
+        ("tx_session", "<u8", 2),
+        ("tx_mac_key", "<u8", 4),
+        ("tx_live", "<u4"),
+        ("pad", "<u4"),
+        ("peer_id", "<u8"),
         ("order", "<u2", MAX_BOND_PATHS),
     ],
     align=True,
@@ -212,7 +220,13 @@ PREFIX_KEY = np.dtype([("prefix_len", "<u4"), ("family", "<u4"), ("address", "u1
 PREFIX = np.dtype([("bond", "<u4")], align=True)
 FLOW = np.dtype([("path", "<u2"), ("slot", "<u2"), ("seen_s", "<u4")], align=True)
 SESSION = np.dtype(
-    [("bond", "<u4"), ("pad", "<u4"), ("rx_mac_key", "<u8", 2), ("local_path", "<u2", MAX_BOND_PATHS)],
+    [
+        ("bond", "<u4"),
+        ("heard", "<u4"),
+        ("made_ns", "<u8"),
+        ("rx_mac_key", "<u8", 2),
+        ("local_path", "<u2", MAX_BOND_PATHS),
+    ],
     align=True,
 )
 REMOTE_KEY = np.dtype(
@@ -230,6 +244,19 @@ REMOTE_KEY = np.dtype(
 REMOTE = np.dtype([("path", "<u4")], align=True)
 LOCAL_KEY = np.dtype([("family", "<u4"), ("address", "u1", 16)], align=True)
 LOCAL = np.dtype([("paths", "<u4")], align=True)
+HANDSHAKE = np.dtype(
+    [
+        ("ifindex", "<u4"),
+        ("family", "<u4"),
+        ("remote", "u1", 16),
+        ("local", "u1", 16),
+        ("port", ">u2"),
+        ("len", "<u2"),
+        ("pad", "<u4"),
+        ("message", "u1", HANDSHAKE_MAX),
+    ],
+    align=True,
+)
 
 # C name -> dtype: what tests/bpf/test_abi.py walks.
 STRUCTS = {
@@ -251,6 +278,7 @@ STRUCTS = {
     "mpb_remote": REMOTE,
     "mpb_local_key": LOCAL_KEY,
     "mpb_local": LOCAL,
+    "mpb_handshake": HANDSHAKE,
 }
 
 _REASON = re.compile(r'REASON\((\d+), (\w+), "([^"]+)"\)')

@@ -29,7 +29,7 @@ _STATE = np.dtype(
 )
 
 
-class Trust(Rows):
+class TrackRecord(Rows):
     """`follow_named` the paths, `observe` them once a control period."""
 
     def __init__(self, kept: Mapping[str, str] | None = None) -> None:

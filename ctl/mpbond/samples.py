@@ -111,6 +111,11 @@ class Estimates:
         """(n, 4): latency, pdv, plr, per, as quality.scores takes them."""
         return np.column_stack((self.latency_ms, self.pdv_ms, self.plr, self.per))
 
+    @property
+    def least(self) -> Floats:
+        """(n, 4): the same, loss and errors as far as they are proven: for limits."""
+        return np.column_stack((self.latency_ms, self.pdv_ms, self.plr_least, self.per_least))
+
     def at(self, row: int) -> Estimate:
         return Estimate(
             latency_ms=_known(self.latency_ms[row]),

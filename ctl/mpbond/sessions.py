@@ -1,8 +1,9 @@
-"""Session numbers and probe keys from a peer's shared 256-bit key. Pure.
+"""Session numbers and probe keys, from a shared key or from a handshake. Pure.
 
-Both ends derive the same two sets, one per direction, from the key and the two
-node ids: BLAKE2b keyed with the shared key (RFC 7693), as a KDF. Whoever does
-not have the key can neither guess a session number nor make a probe.
+Both ends derive the same two sets, one per direction: from the 256-bit key that they
+share and their ids, or from the two keys that a handshake leaves them with. BLAKE2b,
+keyed (RFC 7693), is the KDF. Whoever does not have the key can neither guess a session
+number nor make a probe.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 KEY_BYTES = 32
 _PERSON = b"mpbond-session-1"
+_HANDSHAKE_PERSON = b"mpbond-session-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,25 @@ class SessionPair:
     rx: Session
 
 
-def _derive(key: bytes, sender: str, receiver: str) -> Session:
-    label = f"{sender}>{receiver}".encode()
-    digest = hashlib.blake2b(label, key=key, person=_PERSON, digest_size=24).digest()
+def _session(label: bytes, key: bytes, person: bytes) -> Session:
+    digest = hashlib.blake2b(label, key=key, person=person, digest_size=24).digest()
     return Session(number=digest[:8], mac_key=digest[8:])
+
+
+def _derive(key: bytes, sender: str, receiver: str) -> Session:
+    return _session(f"{sender}>{receiver}".encode(), key, _PERSON)
 
 
 def derive(key: bytes, own_id: str, peer_id: str) -> SessionPair:
     """The two directions between `own_id` and `peer_id` under a 32-byte key."""
     return SessionPair(tx=_derive(key, own_id, peer_id), rx=_derive(key, peer_id, own_id))
+
+
+def from_keys(sending: bytes, receiving: bytes) -> SessionPair:
+    """The two directions of a session from its handshake's keys, 32 bytes each."""
+    return SessionPair(
+        tx=_session(b"", sending, _HANDSHAKE_PERSON), rx=_session(b"", receiving, _HANDSHAKE_PERSON)
+    )
 
 
 def new_key() -> str:

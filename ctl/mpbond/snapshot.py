@@ -57,8 +57,22 @@ class PathSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySnapshot:
+    """A session that came of a handshake. `age`: seconds; None without one. `tries`:
+    messages sent for the next one. `connections`: agreed for each path; `features`: the
+    peer's."""
+
+    age: float | None
+    rekeys: int
+    tries: int
+    connections: int | None
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BondSnapshot:
     """One peer. `session`: "up" once any probe of the peer was heard and checked.
+    `keys`: None where they come of a shared key.
     `configuredPolicy` is the file's, `bondingPolicyStr` the one in force."""
 
     address: str
@@ -77,6 +91,7 @@ class BondSnapshot:
     failoverEvents: int
     activePath: int | None
     session: str
+    keys: KeySnapshot | None
     paths: tuple[PathSnapshot, ...]
 
     def as_json(self, *, with_paths: bool = True) -> dict[str, Any]:
@@ -104,14 +119,19 @@ class Snapshot:
         return asdict(self)
 
 
+def _bond_from_json(data: dict[str, Any]) -> BondSnapshot:
+    paths = tuple(PathSnapshot(**path) for path in data["paths"])
+    keys = data["keys"]
+    if keys is not None:
+        keys = KeySnapshot(**{**keys, "features": tuple(keys["features"])})
+    return BondSnapshot(**{**data, "paths": paths, "keys": keys})
+
+
 def from_json(data: dict[str, Any]) -> Snapshot:
     """The inverse of `Snapshot.as_json`. UsageError where the controller that wrote it
     knows other fields: it was started by another version."""
     try:
-        bonds = tuple(
-            BondSnapshot(**{**bond, "paths": tuple(PathSnapshot(**path) for path in bond["paths"])})
-            for bond in data["bonds"]
-        )
+        bonds = tuple(_bond_from_json(bond) for bond in data["bonds"])
         return Snapshot(**{**data, "bonds": bonds, "notes": tuple(data["notes"])})
     except (KeyError, TypeError) as error:
         raise UsageError(

@@ -37,8 +37,6 @@ def unsupported_policy(policy: Policy) -> Iterator[tuple[str, str]]:
 
 def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
     where = f"peers.{peer.id}"
-    if peer.public_key is not None:
-        yield f"{where}.publicKey", "arrives in a later version; use keyFile (`mpbond keygen`)"
     if not peer.endpoints:
         yield f"{where}.endpoints", "a peer without endpoints arrives in a later version; name at least one"
     if peer.num_connections > 1:

@@ -88,6 +88,16 @@ def _policy(bond: BondSnapshot) -> str:
     return f"{bond.bondingPolicyStr} (until the next up; in the file: {bond.configuredPolicy})"
 
 
+def _session(bond: BondSnapshot) -> str:
+    """With what came of handshakes: since when, and whether another is asked for."""
+    if bond.keys is None or bond.keys.age is None:
+        return bond.session
+    keys = bond.keys
+    renewed = f", renewed {keys.rekeys} times" if keys.rekeys else ""
+    asking = f"; asked {keys.tries} times for another" if keys.tries else ""
+    return f"{bond.session}, agreed {keys.age:.0f} s ago{renewed}{asking}"
+
+
 def _facts(bond: BondSnapshot) -> RenderableType:
     lines = [
         ("Peer", bond.address + (f" ({bond.name})" if bond.name else "")),
@@ -96,7 +106,7 @@ def _facts(bond: BondSnapshot) -> RenderableType:
         ("Link Select Method", bond.linkSelectMethod or "-"),
         ("Peer's Policy", bond.peerPolicy or "-"),
         ("Links", f"{bond.numAliveLinks}/{bond.numTotalLinks}"),
-        ("Session", bond.session),
+        ("Session", _session(bond)),
         ("Failover Interval (ms)", str(bond.failoverInterval)),
         ("Up Delay (ms)", str(bond.upDelay)),
         ("Down Delay (ms)", str(bond.downDelay)),
@@ -104,6 +114,8 @@ def _facts(bond: BondSnapshot) -> RenderableType:
     ]
     if bond.packetsPerLink is not None:
         lines.insert(10, ("Packets Per Link", str(bond.packetsPerLink)))
+    if bond.keys is not None and bond.keys.connections is not None:
+        lines.insert(7, ("Connections", f"{bond.keys.connections} (agreed, on each path)"))
     return Text("\n".join(f"{name:<23}: {value}" for name, value in lines))
 
 
@@ -203,7 +215,7 @@ def bond_show(snapshot: Snapshot, bond: BondSnapshot) -> RenderableType:
     parts: list[RenderableType] = [_facts(bond)]
     for table in (_where(bond), _how(bond), _carried(bond)):
         parts += [Text(""), table]
-    warnings = [_why_no_session(snapshot)] if bond.session == "no session" else []
+    warnings = [_why_no_session(snapshot, bond)] if bond.session == "no session" else []
     warnings += [_held(path) for path in bond.paths if path.heldMs > 0]
     warnings += [_avoided(path) for path in bond.paths if path.avoidedMs > 0]
     warnings += snapshot.notes
@@ -212,9 +224,31 @@ def bond_show(snapshot: Snapshot, bond: BondSnapshot) -> RenderableType:
     return Group(*parts)
 
 
-def _why_no_session(snapshot: Snapshot) -> str:
+# Of handshakes that come to nothing, by what they are counted under: the first that
+# was counted is told.
+_NO_HANDSHAKE = {
+    "handshake_failed": "do not authenticate. Have both ends the same pre-shared key, or none?",
+    "handshake_unknown_peer": "are of a public key that is no peer's. Is publicKey the peer's?",
+    "handshake_replayed": "are older than one that was taken. Is the peer's clock right?",
+    "rx_unknown_session": "are for another public key than ours, or of a peer with a shared key.",
+}
+
+
+def _why_no_handshake(reasons: dict[str, int], tries: int) -> str:
+    for name, text in _NO_HANDSHAKE.items():
+        if reasons.get(name):
+            return f"No session: {reasons[name]} messages of handshakes {text}"
+    return (
+        f"No session: asked {tries} times, no answer. Is the peer up, are its endpoints right, is UDP let "
+        "through?"
+    )
+
+
+def _why_no_session(snapshot: Snapshot, bond: BondSnapshot) -> str:
     """The likeliest reason that a peer was never heard, from the counters."""
     reasons = snapshot.reasons
+    if bond.keys is not None:
+        return _why_no_handshake(reasons, bond.keys.tries)
     if reasons.get("rx_unknown_session"):
         return (
             f"No session: {reasons['rx_unknown_session']} packets came with a session number of no peer. "

@@ -14,7 +14,7 @@ from mpbond.config.model import Address
 VERSION = 1
 HEADER_LEN = 16
 PROBE_LEN = 40
-TYPE_DATA, TYPE_PROBE, TYPE_ANSWER = 0, 1, 2
+TYPE_DATA, TYPE_PROBE, TYPE_ANSWER, TYPE_HANDSHAKE = 0, 1, 2, 3
 # The share of a probe's bytes where damage is seen, and on which path: the session
 # number, were it damaged, would be nobody's, and the path number another path's.
 _UNTRACED = 8 + 2
@@ -37,15 +37,14 @@ def bond_header(session: bytes, path_number: int, *, kind: int = TYPE_DATA, sequ
     return struct.pack("!BBHI8s", VERSION << 4 | kind, 0, path_number, sequence, session)
 
 
-def template(
-    local: Address, remote: Address, ports: tuple[int, int], session: bytes, number: int
-) -> Template:
+def template(local: Address, remote: Address, ports: tuple[int, int], number: int) -> Template:
     """IP + UDP + bond header from `local` to `remote`; `ports` = (source, destination).
+    The session number, which changes, is left for tx too.
 
     UDP goes without a checksum, over IPv6 too (RFC 6936: the inner packet has
     its own, and a tunnel end that checks the session number is robust).
     """
-    udp = struct.pack("!HHHH", *ports, 0, 0) + bond_header(session, number)
+    udp = struct.pack("!HHHH", *ports, 0, 0) + bond_header(bytes(8), number)
     if isinstance(local, IPv4Address) and isinstance(remote, IPv4Address):
         ip = struct.pack(
             "!BBHHHBBH4s4s", 0x45, 0, 0, 0, _DONT_FRAGMENT, _TTL, _UDP, 0, local.packed, remote.packed

@@ -114,7 +114,7 @@ def timed(file: Path) -> dict[str, float]:
     from pyroute2 import IPRoute
 
     from mpbond.config import load_file
-    from mpbond.controller.daemon import make_controller
+    from mpbond.controller.assembly import make_controller
 
     with IPRoute() as ipr:
         controller = make_controller(load_file(file), ipr, lambda _: None)

@@ -100,12 +100,13 @@ class Outcome:
 
 
 def poisoned(made: Template) -> Template:
-    """The template with 0xff wherever tx has to write: TOS, lengths, checksum."""
+    """The template with 0xff wherever tx has to write: TOS, lengths, checksum, session."""
     header = bytearray(made.header)
     if header[0] >> 4 == 4:
         header[1:4], header[10:12], header[24:26] = b"\xff" * 3, b"\xff" * 2, b"\xff" * 2
     else:
         header[0:2], header[4:6], header[44:46] = b"\x6f\xff", b"\xff" * 2, b"\xff" * 2
+    header[-8:] = b"\xff" * 8
     return Template(bytes(header), made.checksum)
 
 
@@ -122,7 +123,7 @@ class Rig:
             for key in table.all_keys():
                 table.delete(key)
         for index in range(SIZES.bonds):
-            plane.remove_bond(index, b"\0" * 8)
+            plane.remove_bond(index)
         plane.bonds["generation"] = 0
         plane.paths[:] = np.zeros((), abi.PATH)
         for array in (plane.paths_live, plane.path_stats):
@@ -146,7 +147,7 @@ class Rig:
             device=setup.device,
             redundant=setup.redundant,
         )
-        plane.put_session(setup.index, bond.pair)
+        plane.sessions.put(setup.index, bond.pair)
         for prefix in setup.allowed:
             plane.put_prefix(ip_network(prefix), setup.index)
         for number, path in enumerate(setup.paths):
@@ -159,7 +160,7 @@ class Rig:
 
     def _path(self, bond: Bond, number: int, setup: PathSetup) -> None:
         local, remote = ip_address(packets.LOCAL[setup.family]), packets.peer_address(setup.family, number)
-        made = template(local, remote, (packets.PORT, packets.PORT), bond.pair.tx.number, number)
+        made = template(local, remote, (packets.PORT, packets.PORT), number)
         entry = PathEntry(
             bond=bond.index,
             number=number,

@@ -125,14 +125,15 @@ def test_enum(enum: str, tmp_path: Path) -> None:
 def test_wire(tmp_path: Path) -> None:
     found = ask(
         [
-            *("WIRE_VERSION", "WIRE_DATA", "WIRE_PROBE", "WIRE_ANSWER", "WIRE_COPY"),
+            *("WIRE_VERSION", "WIRE_DATA", "WIRE_PROBE", "WIRE_ANSWER", "WIRE_HANDSHAKE", "WIRE_COPY"),
             *("sizeof(struct wire_header)", "sizeof(struct wire_probe)", "WIRE_MAC_WORDS * 8"),
             *("wire_version_type(WIRE_ANSWER)", "WIRE_OVERHEAD_V4", "WIRE_OVERHEAD_V6"),
         ],
         tmp_path,
     )
     assert found == [
-        *(wire.VERSION, wire.TYPE_DATA, wire.TYPE_PROBE, wire.TYPE_ANSWER, packets.FLAG_COPY),
+        *(wire.VERSION, wire.TYPE_DATA, wire.TYPE_PROBE, wire.TYPE_ANSWER, wire.TYPE_HANDSHAKE),
+        packets.FLAG_COPY,
         *(wire.HEADER_LEN, wire.PROBE_LEN, wire.HEADER_LEN + wire.PROBE_LEN - 8),
         *(wire.VERSION << 4 | wire.TYPE_ANSWER, 20 + 8 + wire.HEADER_LEN, 40 + 8 + wire.HEADER_LEN),
     ]
@@ -203,6 +204,9 @@ REASONS = [
     "tx_copy_failed",
     "rx_duplicate",
     "rx_copy_late",
+    "rx_handshake",
+    "rx_handshake_limited",
+    "rx_unanswerable",
 ]
 
 
@@ -259,5 +263,6 @@ def test_maps_hold_these_structs(plane: Any) -> None:
         assert maps[name].key_size == STRUCTS[struct].itemsize, name
     for name in ("reasons", "slot_bytes"):
         assert maps[name].value_size == abi.COUNTER.itemsize
-    assert maps["flow_cache"].value_size == 8
-    assert {*values, "reasons", "slot_bytes", "flow_cache"} == set(maps)
+    assert maps["flow_cache"].value_size == maps["handshake_next"].value_size == 8
+    others = {"reasons", "slot_bytes", "flow_cache", "handshake_next", "handshakes"}
+    assert {*values, *others} == set(maps)

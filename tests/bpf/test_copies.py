@@ -252,7 +252,7 @@ def test_a_new_session_of_the_peers_bond_starts_empty(rig: Rig) -> None:
     """Taken out and put back: the next peer in that place is another."""
     set_up(rig)
     assert take(rig, 5) == FIRST
-    rig.plane.remove_bond(0, SESSION)
+    rig.plane.remove_bond(0)
     set_up(rig)
     assert take(rig, 5) == FIRST
 

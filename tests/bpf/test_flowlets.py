@@ -500,7 +500,7 @@ def test_bonds_have_slots_of_their_own(rig: Rig) -> None:
     aware(rig, index=2)
     assert rig.run("tx", ether(tcp4())).reason == "tx_sent"
     assert np.flatnonzero(rig.plane.slot_bytes.any(axis=1)).tolist() == [2]
-    rig.plane.remove_bond(2, b"\0" * 8)
+    rig.plane.remove_bond(2)
     assert not rig.plane.slot_bytes.any()
 
 

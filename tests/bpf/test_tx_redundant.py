@@ -214,7 +214,7 @@ def test_bonds_have_rules_of_their_own(rig: Rig) -> None:
     bond_of(rig, index=1, rules=(rule(None, None, 53),), allowed=("10.2.0.0/16",))
     other = IP(src=CLIENT4, dst=packets.OTHER4, tos=EF << 2) / UDP(sport=9, dport=9)
     assert [taken_twice(rig, inner) for inner in (voice(), other)] == [True, False]
-    rig.plane.remove_bond(1, b"\0" * 8)
+    rig.plane.remove_bond(1)
     assert not any(rig.plane.redundant[1].tobytes())
 
 

@@ -137,7 +137,9 @@ def check_config(config: Config) -> None:
     """What the rest of the program relies on; hash() needs every part to be frozen."""
     hash(config)
     for peer in config.peers:
-        assert sum(one is not None for one in (peer.key, peer.key_file, peer.public_key)) == 1
+        shared = sum(one is not None for one in (peer.key, peer.key_file))
+        assert shared == 1 or (shared == 0 and peer.public_key is not None)
+        assert peer.public_key is None or config.node.has_private_key
         assert peer.allowed
     for policy in config.policies:
         names = {rule.ifname for rule in policy.links}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpbond.healthscore import MINUTE_NS, MINUTES, Trust, health_scores
+from mpbond.healthscore import MINUTE_NS, MINUTES, TrackRecord, health_scores
 
 
 class Path:
     """One path, called eth0; `minutes` passes one for each mark, x with an outage."""
 
     def __init__(self, kept: dict[str, str] | None = None) -> None:
-        self.trust = Trust(kept)
-        self.trust.follow_named({7: "eth0"})
+        self.record = TrackRecord(kept)
+        self.record.follow_named({7: "eth0"})
         self.minute = 1000
 
     def minutes(self, marks: str) -> Path:
@@ -24,7 +24,7 @@ class Path:
         return self
 
     def look(self, now_ns: int, alive: bool = True) -> bool:
-        return self.trust.observe(now_ns, np.array([alive]))
+        return self.record.observe(now_ns, np.array([alive]))
 
     def closed(self) -> Path:
         self.look(self.minute * MINUTE_NS)
@@ -32,7 +32,7 @@ class Path:
 
     @property
     def success(self) -> float:
-        return float(self.trust.success[0])
+        return float(self.record.success[0])
 
 
 @pytest.mark.parametrize(

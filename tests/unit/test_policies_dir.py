@@ -30,6 +30,7 @@ SHOWS = {
     "ipv6-and-ipv4": {"active-backup"},
     "office-fibre-lte": {"active-backup"},
     "per-peer": {"active-backup", "balance-xor"},
+    "public-keys": {"active-backup"},
     "rapid-failover": {"active-backup"},
     "site-to-site": {"balance-xor"},
     "spare-only-lte": {"balance-xor"},
@@ -113,7 +114,8 @@ def test_opens_with_a_comment_that_says_when_to_use_it(file: Path) -> None:
 def test_endpoints_are_documentation_addresses_and_keys_are_files(file: Path) -> None:
     for peer in load_file(file).peers:
         assert [one.address for one in peer.endpoints if not is_documentation(one.address)] == []
-        assert peer.key_file is not None and peer.key_file.startswith("/etc/mpbond/")
+        assert peer.key is None and (peer.key_file or peer.public_key)
+        assert peer.key_file is None or peer.key_file.startswith("/etc/mpbond/")
 
 
 @each_file

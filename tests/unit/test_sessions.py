@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from mpbond.sessions import KEY_BYTES, derive, new_key, parse_key
+from mpbond.sessions import KEY_BYTES, derive, from_keys, new_key, parse_key
 
 KEY = bytes(range(32))
 OTHER_KEY = bytes(range(1, 33))
@@ -93,3 +93,18 @@ def test_anything_else_is_refused_with_what_was_found(text: str, found: str) -> 
     with pytest.raises(ValueError) as caught:
         parse_key(text)
     assert str(caught.value) == found
+
+
+def test_a_handshakes_keys_become_sessions() -> None:
+    ours, theirs = from_keys(KEY, OTHER_KEY), from_keys(OTHER_KEY, KEY)
+    assert (ours.tx, ours.rx) == (theirs.rx, theirs.tx)
+    assert ours.tx.number != ours.rx.number and ours.tx.mac_key != ours.rx.mac_key
+
+
+def test_known_answer_of_a_handshakes_keys() -> None:
+    """Frozen, as the other."""
+    pair = from_keys(KEY, OTHER_KEY)
+    assert (pair.tx.number.hex(), pair.tx.mac_key.hex()) == (
+        "878372e3ae7b5160",
+        "4d5ccf0191429205ab0f49d999a06373",
+    )

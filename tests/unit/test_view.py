@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from mpbond import view
-from mpbond.snapshot import BondSnapshot, PathSnapshot, Snapshot
+from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, Snapshot
 
 LONG_LOCAL = "2001:db8:1234:5678:9abc:def0:1234:5678"
 LONG_REMOTE = "[2001:db8:1234:5678:9abc:def0:1234:5679]:9944"
@@ -96,6 +96,7 @@ def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
         failoverEvents=1,
         activePath=None,
         session="up",
+        keys=None,
         paths=paths,
     )
     return replace(plain, **changes)
@@ -291,6 +292,42 @@ def test_the_peers_policy() -> None:
 def test_a_policy_that_was_set_is_told_from_the_files() -> None:
     lines = shown_of(path(1), bondingPolicyStr="balance-xor")
     assert lines[1] == "Bond                   : balance-xor (until the next up; in the file: office)"
+
+
+def keyed(**changes: Any) -> KeySnapshot:
+    return replace(KeySnapshot(age=42.4, rekeys=0, tries=0, connections=3, features=()), **changes)
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        (keyed(), "Session                : up, agreed 42 s ago"),
+        (keyed(rekeys=7), "Session                : up, agreed 42 s ago, renewed 7 times"),
+        (keyed(tries=2), "Session                : up, agreed 42 s ago; asked 2 times for another"),
+        (keyed(), "Connections            : 3 (agreed, on each path)"),
+    ],
+)
+def test_a_session_of_a_handshake(keys: KeySnapshot, line: str) -> None:
+    one = bond(path(1), keys=keys)
+    assert line in text(view.bond_show(snapshot(one), one)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ({}, "No session: asked 4 times, no answer."),
+        ({"handshake_unknown_peer": 5}, "5 messages of handshakes are of a public key that is no peer's."),
+        (
+            {"handshake_failed": 2, "handshake_unknown_peer": 5},
+            "2 messages of handshakes do not authenticate.",
+        ),
+        ({"handshake_replayed": 1}, "Is the peer's clock right?"),
+        ({"rx_unknown_session": 1}, "1 messages of handshakes are for another public key than ours"),
+    ],
+)
+def test_why_there_is_no_session_of_a_handshake(reasons: dict[str, int], said: str) -> None:
+    one = bond(session="no session", keys=keyed(age=None, connections=None, tries=4))
+    assert said in text(view.bond_show(snapshot(one, reasons=reasons), one), 200)
 
 
 def test_an_estimated_capacity_is_told_from_a_given_one() -> None:

@@ -10,7 +10,16 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 
 from mpbond.layout import OVERHEAD_V4, OVERHEAD_V6
-from mpbond.wire import HEADER_LEN, TYPE_ANSWER, TYPE_DATA, TYPE_PROBE, Template, bond_header, template
+from mpbond.wire import (
+    HEADER_LEN,
+    TYPE_ANSWER,
+    TYPE_DATA,
+    TYPE_HANDSHAKE,
+    TYPE_PROBE,
+    Template,
+    bond_header,
+    template,
+)
 
 SESSION = bytes.fromhex("0102030405060708")
 PORTS = (9944, 9945)
@@ -20,7 +29,7 @@ V6 = ip_address("2001:db8::1"), ip_address("2001:db8:ffff::7")
 
 def of(addresses: tuple[object, object], number: int = 5) -> Template:
     local, remote = addresses
-    return template(local, remote, PORTS, SESSION, number)  # type: ignore[arg-type]
+    return template(local, remote, PORTS, number)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -29,6 +38,7 @@ def of(addresses: tuple[object, object], number: int = 5) -> Template:
         (TYPE_DATA, 0, "10 00 0102 00000000 0102030405060708"),
         (TYPE_PROBE, 1, "11 00 0102 00000001 0102030405060708"),
         (TYPE_ANSWER, 0xFFFFFFFF, "12 00 0102 ffffffff 0102030405060708"),
+        (TYPE_HANDSHAKE, 0, "13 00 0102 00000000 0102030405060708"),
     ],
 )
 def test_bond_header(kind: int, sequence: int, expected: str) -> None:
@@ -39,9 +49,9 @@ def test_bond_header(kind: int, sequence: int, expected: str) -> None:
 
 def test_ipv4_bytes() -> None:
     assert of(V4).header == bytes.fromhex(
-        "45 00 0000 0000 4000 40 11 0000 c0000201 c6336407"  # lengths and checksum are tx's
+        "45 00 0000 0000 4000 40 11 0000 c0000201 c6336407"  # lengths, checksum, session are tx's
         "26d8 26d9 0000 0000"
-        "10 00 0005 00000000 0102030405060708"
+        "10 00 0005 00000000 0000000000000000"
     )
 
 
@@ -49,7 +59,7 @@ def test_ipv6_bytes() -> None:
     assert of(V6).header == bytes.fromhex(
         "60000000 0000 11 40 20010db8000000000000000000000001 20010db8ffff00000000000000000007"
         "26d8 26d9 0000 0000"
-        "10 00 0005 00000000 0102030405060708"
+        "10 00 0005 00000000 0000000000000000"
     )
 
 

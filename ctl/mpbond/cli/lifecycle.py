@@ -17,8 +17,8 @@ from mpbond import rundir
 from mpbond.cli.options import FileArgument, RunDirOption, StateDirOption, say, warn
 from mpbond.config import load_file
 from mpbond.config.model import Config
-from mpbond.controller import preview
-from mpbond.controller.daemon import Daemon, load_sessions
+from mpbond.controller import preview, secrets
+from mpbond.controller.daemon import Daemon
 from mpbond.controller.socket import ask
 from mpbond.errors import BondError, UsageError
 from mpbond.kernel import registry
@@ -64,7 +64,7 @@ def up(file: FileArgument, run_dir: RunDirOption = None, state_dir: StateDirOpti
     """
     config = _load(file)
     refuse_unsupported(config)
-    load_sessions(config)
+    secrets.load(config)
     _require_root()
     folder = from_option(run_dir)
     name = config.interface.name

@@ -52,6 +52,7 @@ app.command()(lifecycle.down)
 app.add_typer(bond.app, name="bond")
 app.command()(doctor.doctor)
 app.command()(files.keygen)
+app.command()(files.pubkey)
 app.add_typer(lab.app, name="lab")
 
 

@@ -138,10 +138,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A remote node. Exactly one of key, key_file, public_key is set.
+    """A remote node. At most one of key and key_file is set.
 
-    `key` is the 256-bit shared key itself; `key_file` is a path, made
-    absolute against the configuration file's folder. Rates are KiB/s, 0 = none.
+    `key` is the 256-bit shared key itself; `key_file` is a path, made absolute against
+    the configuration file's folder. With `public_key` either is a pre-shared key on top
+    of the handshake, without it one of them is all there is. Rates are KiB/s, 0 = none.
     """
 
     id: str
@@ -160,8 +161,17 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Node:
+    """This host. At most one of the private keys is set. `id` is empty where it was left
+    out and the private key is in a file: it follows from that."""
+
     id: str
     port: int = DEFAULT_PORT
+    private_key: bytes | None = field(default=None, repr=False)
+    private_key_file: str | None = None
+
+    @property
+    def has_private_key(self) -> bool:
+        return self.private_key is not None or self.private_key_file is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from mpbond.config.endpoint import endpoint
-from mpbond.config.model import Encryption, Network, Peer
+from mpbond.config.model import Encryption, Network, Node, Peer
 from mpbond.config.reading import Parser, Section, Value, members
 from mpbond.config.settings import Bonds
 from mpbond.config.values import (
@@ -20,13 +20,13 @@ from mpbond.config.values import (
     peer_id,
     peer_name,
 )
+from mpbond.identity import id_of
 
 T = TypeVar("T")
 
 _INT32 = 1 << 31
 _RATE = integer(0, _INT32 - 1, "KiB/s")
 _ALLOWED = "a list of at least one network"
-_KEYS = ("key", "keyFile", "publicKey")
 
 
 @dataclass(slots=True)
@@ -45,12 +45,13 @@ class _Taken:
         return what
 
 
-def peers(value: Value, own_id: str | None, bonds: Bonds) -> tuple[Peer, ...]:
+def peers(value: Value, own: Node | None, bonds: Bonds) -> tuple[Peer, ...]:
+    """`own`: None where it was reported as wrong."""
     taken = _Taken()
     parsed: list[Peer] = []
     for name, key, child in members(value):
-        ident = value.reading.attempt(key, partial(_other_id, own_id=own_id), None)
-        read = partial(_peer, ident=name, taken=taken, bonds=bonds)
+        ident = value.reading.attempt(key, partial(_other_id, own_id=own.id if own else None), None)
+        read = partial(_peer, ident=name, own=own, taken=taken, bonds=bonds)
         peer = value.reading.attempt(child, read, None)
         if ident is not None and peer is not None:
             parsed.append(peer)
@@ -65,7 +66,7 @@ def _other_id(value: Value, own_id: str | None) -> str:
     return ident
 
 
-def _peer(value: Value, ident: str, taken: _Taken, bonds: Bonds) -> Peer:
+def _peer(value: Value, ident: str, own: Node | None, taken: _Taken, bonds: Bonds) -> Peer:
     section = Section(value)
     chosen = bonds.by_peer.get(ident)
     peer = Peer(
@@ -85,16 +86,31 @@ def _peer(value: Value, ident: str, taken: _Taken, bonds: Bonds) -> Peer:
         encryption=section.take("encryption", choice(list(Encryption)), Encryption.NONE),
     )
     section.refuse_unknown()
-    _check_one_key(section)
+    _check_keys(section)
+    if peer.public_key is not None:
+        _check_public_key(section, peer, own)
     _warn_unlisted_links(section, peer)
     return peer
 
 
-def _check_one_key(section: Section) -> None:
-    given = [key for key in _KEYS if section.given(key) is not None]
-    if len(given) != 1:
-        found = " and ".join(given) or "no key"
-        section.value.report(found, "exactly one of key, keyFile, publicKey")
+def _check_keys(section: Section) -> None:
+    shared = [key for key in ("key", "keyFile") if section.given(key) is not None]
+    if len(shared) == 2:
+        section.value.report("key and keyFile", "one of them")
+    elif not shared and section.given("publicKey") is None:
+        section.value.report("no key", "publicKey, or one of key and keyFile")
+
+
+def _check_public_key(section: Section, peer: Peer, own: Node | None) -> None:
+    """Its id is the peer's, and this node has a key pair too."""
+    at = section.given("publicKey")
+    if at is None or peer.public_key is None:
+        return
+    derived = id_of(peer.public_key)
+    if derived != peer.id:
+        at.report(f"the key of {derived}", f"the key of {peer.id}", "a peer's id follows from its public key")
+    if own is not None and not own.has_private_key:
+        at.report("a public key", "a private key of this node beside it", "give node.privateKeyFile")
 
 
 def _allowed(value: Value, ident: str, taken: _Taken) -> tuple[Network, ...]:

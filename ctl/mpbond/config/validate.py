@@ -21,10 +21,12 @@ from mpbond.config.values import (
     file_path,
     integer,
     interface_address,
+    key_bytes,
     link_name,
     peer_id,
 )
 from mpbond.errors import ConfigError
+from mpbond.identity import identity
 
 # The far end of the interface's veth is called NAME-tx, within the kernel's 15.
 _LONGEST_NAME = 12
@@ -50,7 +52,6 @@ def _config(root: Value) -> Config:
     section = Section(root, "a mapping with node, interface, settings, peers, api")
     reading = root.reading
     node = section.need("node", _node, "a mapping with id", None)
-    own_id = node.id if node else None
     _name_devices(reading, BondInterface().name)
     interface = section.take("interface", _interface, BondInterface())
     bonded = section.take("settings", bonds, Bonds())
@@ -61,7 +62,7 @@ def _config(root: Value) -> Config:
         settings=bonded.settings,
         default_policy=bonded.default,
         policies=bonded.custom,
-        peers=section.need("peers", partial(peers, own_id=own_id, bonds=bonded), "a mapping of peers", ()),
+        peers=section.need("peers", partial(peers, own=node, bonds=bonded), "a mapping of peers", ()),
         api=section.take("api", _api, None),
     )
     for name, _ in section.unknown():
@@ -71,12 +72,28 @@ def _config(root: Value) -> Config:
 
 def _node(value: Value) -> Node:
     section = Section(value)
-    node = Node(
-        id=section.need("id", peer_id, WANTED_ID, ""),
-        port=section.take("port", integer(1, 65_535), DEFAULT_PORT),
-    )
+    key = section.take("privateKey", key_bytes, None)
+    key_file = section.take("privateKeyFile", file_path, None)
+    in_file, inline = section.given("privateKeyFile"), section.given("privateKey")
+    if in_file or inline:
+        ident = section.take("id", peer_id, "")
+    else:
+        ident = section.need("id", peer_id, WANTED_ID, "")
+    if in_file and inline:
+        section.value.report("privateKey and privateKeyFile", "one of them")
+    elif key is not None:
+        ident = _id_of_key(section, identity(key).id, ident)
+    port = section.take("port", integer(1, 65_535), DEFAULT_PORT)
     section.refuse_unknown()
-    return node
+    return Node(ident, port, key, key_file)
+
+
+def _id_of_key(section: Section, derived: str, given: str) -> str:
+    """The id that follows from the private key; another one beside it is an error."""
+    at = section.given("id")
+    if at is not None and given and given != derived:
+        at.report(given, derived, "it follows from the private key, and may be left out")
+    return derived
 
 
 def _name_devices(reading: Reading, name: str) -> None:

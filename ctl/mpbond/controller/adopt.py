@@ -1,7 +1,7 @@
 """The layout that is installed, read back from the kernel alone.
 
 What a killed controller left is found through the interface's own attachments;
-peers are recognised by their session numbers, paths by their outer headers.
+peers are recognised by their ids, paths by their outer headers.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def installed(
     plane: Dataplane, config: Config, inventory: Inventory, ipr: IPRoute, sessions: dict[str, SessionPair]
 ) -> Layout:
     """The installed layout, in the terms of `config`. Bonds of peers that are not
-    in `config` are taken out of the maps on the way."""
-    by_number = {pair.tx.number: peer_id for peer_id, pair in sessions.items()}
+    in `config`, or whose shared key is another now, are taken out of the maps on the
+    way. `sessions`: of peers with a shared key alone."""
     peers = {peer.id: peer for peer in config.peers}
     owned = _prefixes(plane)
     bonds: list[BondSpec] = []
@@ -54,14 +54,18 @@ def installed(
         bond = plane.bonds[index]
         if not int(bond["flags"]) & abi.BondFlag.USED:
             continue
-        peer = peers.get(by_number.get(int(bond["tx_session"]).to_bytes(8, "little"), ""))
-        if peer is None:
+        peer = peers.get(f"{int(bond['peer_id']):010x}")
+        if peer is None or not _same_key(plane, index, sessions.get(peer.id)):
             _forget(plane, index, owned.get(index, []))
             continue
         bonds.append(_bond(plane, inventory, index, peer, owned.get(index, [])))
     cutting = abi.BondFlag.DEVICE | abi.BondFlag.REDUNDANT
     cut = bool(np.any(plane.bonds["flags"] & int(cutting)))
     return _layout(config, inventory, ipr, tuple(bonds), cut)
+
+
+def _same_key(plane: Dataplane, index: int, pair: SessionPair | None) -> bool:
+    return pair is None or plane.sessions.sending(index) == pair.tx.number
 
 
 def _layout(
@@ -171,15 +175,12 @@ def _path(plane: Dataplane, inventory: Inventory, index: int, number: int) -> Pa
 
 def _forget(plane: Dataplane, index: int, prefixes: list[Network]) -> None:
     """Takes out a bond of which nothing but the maps is known."""
-    for table in ("sessions", "remotes"):
-        found = plane.maps[table]
-        dtype = abi.SESSION if table == "sessions" else abi.REMOTE_KEY
-        for key in found.all_keys():
-            raw = found.get(key) if table == "sessions" else key
-            if raw is not None and int(np.frombuffer(raw, dtype)[0]["bond"]) == index:
-                found.delete(key)
+    remotes = plane.maps["remotes"]
+    for key in remotes.all_keys():
+        if int(np.frombuffer(key, abi.REMOTE_KEY)[0]["bond"]) == index:
+            remotes.delete(key)
     for prefix in prefixes:
         plane.remove_prefix(prefix)
     first = plane.path_index(index, 0)
     plane.paths[first : first + plane.block] = np.zeros((), abi.PATH)
-    plane.remove_bond(index, b"\0" * 8)
+    plane.remove_bond(index)

@@ -38,7 +38,7 @@ PARKED_PROTOCOL = 0x88B6
 Undo = Callable[[], None]
 
 
-def path_entry(bond: BondSpec, path: PathSpec, port: int, pair: SessionPair) -> PathEntry:
+def path_entry(bond: BondSpec, path: PathSpec, port: int) -> PathEntry:
     """What the kernel gets to know of a path. Not eligible: health says when."""
     flags = abi.PathFlag.USED
     if path.link_up:
@@ -57,16 +57,15 @@ def path_entry(bond: BondSpec, path: PathSpec, port: int, pair: SessionPair) -> 
         remote=path.key.remote,
         port=path.key.port,
         next_hop=path.next_hop,
-        template=template(
-            path.key.local, path.key.remote, (port, path.key.port), pair.tx.number, path.number
-        ),
+        template=template(path.key.local, path.key.remote, (port, path.key.port), path.number),
         flags=flags,
     )
 
 
 @dataclass(slots=True)
 class Applier:
-    """Runs steps against one data plane. `sessions`: peer id -> session pair.
+    """Runs steps against one data plane. `sessions`: peer id -> session pair, of peers
+    that have theirs from a shared key; those of the others come with handshakes.
 
     `xdp` lists the links where native XDP is in use; `notes` what the user should
     hear of.
@@ -166,23 +165,23 @@ class Applier:
 
     def _put_bond(self, step: plan.PutBond, _: Inventory) -> list[Undo]:
         bond, policy = step.bond, step.bond.policy
-        pair = self.sessions[bond.peer.id]
         self.plane.put_bond(
             bond.index,
             POLICY_CODES[policy.base],
             policy.failover_interval_ms,
             policy.down_delay_ms,
+            peer_id=int(bond.peer.id, 16),
             packets_per_link=policy.packets_per_link,
             device=needs_single_packets(policy),
             redundant=policy.redundant,
         )
-        self.plane.put_session(bond.index, pair)
-        if not step.is_new:
-            return []
-        return [lambda: self.plane.remove_bond(bond.index, pair.rx.number)]
+        pair = self.sessions.get(bond.peer.id)
+        if pair is not None:
+            self.plane.sessions.put(bond.index, pair)
+        return [lambda: self.plane.remove_bond(bond.index)] if step.is_new else []
 
     def _remove_bond(self, step: plan.RemoveBond, _: Inventory) -> list[Undo]:
-        self.plane.remove_bond(step.bond.index, self.sessions[step.bond.peer.id].rx.number)
+        self.plane.remove_bond(step.bond.index)
         return [lambda: void(self._put_bond(plan.PutBond(step.bond, True), Inventory({}, (), ())))]
 
     def _put_path(self, step: plan.PutPath, _: Inventory) -> list[Undo]:
@@ -200,7 +199,7 @@ class Applier:
         return [lambda: void(self.plane.put_path(entry))]
 
     def _entry(self, bond: BondSpec, path: PathSpec) -> PathEntry:
-        return path_entry(bond, path, self.port, self.sessions[bond.peer.id])
+        return path_entry(bond, path, self.port)
 
     def _put_prefix(self, step: plan.PutPrefix, _: Inventory) -> list[Undo]:
         self.plane.put_prefix(step.prefix, step.bond.index)

@@ -24,6 +24,7 @@ from mpbond.controller.bond import BondState
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
 from mpbond.controller.scoring import Scoring
+from mpbond.controller.trust import Trust
 from mpbond.errors import UsageError
 from mpbond.events import History, Kind
 from mpbond.inventory import Inventory
@@ -56,6 +57,7 @@ class Controller:
         *,
         installed: Layout | None,
         say: Say,
+        trust: Trust | None = None,
     ) -> None:
         self.config = config
         self.plane = plane
@@ -63,6 +65,7 @@ class Controller:
         self.layout: Layout | None = installed
         self.say = say
         self._ipr = ipr
+        self.trust = trust
         self._applier = Applier(ipr, plane, config.interface.name, config.node.port, sessions)
         self._prober = Prober(plane)
         self._measuring = Measuring()
@@ -155,6 +158,8 @@ class Controller:
         self._balancing.follow(states)
         self.scoring.follow(states)
         self._undecided = self._measure(now_ns)
+        if self.trust is not None:
+            self.trust.follow(after, now_ns)
 
     def _adopt_state(self, state: BondState) -> None:
         """Goes on where the earlier controller stopped. A path that the kernel left
@@ -367,6 +372,7 @@ class Controller:
                     self.scoring,
                     now_ns,
                     configured=self._configured[state.spec.peer.id],
+                    keys=self.trust.state(state.spec.peer.id, now_ns) if self.trust else None,
                 )
                 for state in self._bonds.values()
             )
@@ -378,6 +384,6 @@ class Controller:
                 uptime_s=round((now_ns - self._started_ns) / 1e9, 1),
                 tickLateMs=round(self._prober.late_ns / 1e6, 3),
                 bonds=bonds,
-                reasons=self.plane.reason_counts(),
+                reasons=self.plane.reason_counts() | (self.trust.counts() if self.trust else {}),
                 notes=tuple(self._applier.notes),
             )

@@ -12,28 +12,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from mpbond import layout, sessions
 from mpbond.config.model import Config
-from mpbond.controller import adopt
+from mpbond.controller.assembly import make_controller
 from mpbond.controller.controller import Controller
 from mpbond.controller.requests import Requests
-from mpbond.controller.scoring import Scoring
 from mpbond.controller.socket import ControlServer
 from mpbond.controller.statefile import StateFile
+from mpbond.controller.trust import Trust
 from mpbond.errors import BondError
-from mpbond.kernel import headers, registry
-from mpbond.kernel.dataplane import Dataplane
-from mpbond.kernel.links import read_inventory
-from mpbond.kernel.sizes import Sizes, check_sizes
+from mpbond.kernel import registry
 from mpbond.kernel.watch import LinkEvent, Watch
 from mpbond.rundir import Lock, RunDir
-from mpbond.supported import refuse_unsupported
 
 SLOW_TICK_NS = 250_000_000
 # How long a new policy's paths may take to come up: less than a caller waits for its
@@ -47,70 +42,6 @@ _REALTIME_PRIORITY = 1
 _NICE = -10
 
 Say = Callable[[str], None]
-
-
-def load_sessions(config: Config) -> dict[str, sessions.SessionPair]:
-    """Peer id -> session pair. Raises BondError where a key file cannot be used."""
-    return {
-        peer.id: sessions.derive(_key(peer.key, peer.key_file), config.node.id, peer.id)
-        for peer in config.peers
-    }
-
-
-def _key(key: bytes | None, key_file: str | None) -> bytes:
-    if key is not None:
-        return key
-    assert key_file is not None  # validated: exactly one is given, public keys are refused
-    try:
-        return sessions.parse_key(Path(key_file).read_text())
-    except OSError as error:
-        raise BondError(f"key file {key_file}: {error.strerror}; `mpbond keygen` makes one") from error
-    except ValueError as error:
-        raise BondError(
-            f"key file {key_file}: found {error}, wanted 32 bytes as base64 or hex; `mpbond keygen` makes one"
-        ) from error
-
-
-def sizes_for(config: Config, block: int) -> Sizes:
-    """Room to double: what a changed file adds must not need new maps."""
-    bonds = 16
-    while bonds < 2 * len(config.peers):
-        bonds *= 2
-    prefixes = 2 * sum(len(peer.allowed) for peer in config.peers)
-    sizes = Sizes(bonds=bonds, block=block, flows=config.interface.flows, prefixes=max(1024, prefixes))
-    check_sizes(sizes)
-    return sizes
-
-
-def make_controller(
-    config: Config, ipr: IPRoute, say: Say, minutes: Mapping[str, str] | None = None
-) -> Controller:
-    """Adopts the running data plane where it fits, else makes a new one. `minutes`: how
-    paths have behaved before, by StateFile."""
-    scoring = Scoring(minutes or {})
-    refuse_unsupported(config)
-    pairs = load_sessions(config)
-    name = config.interface.name
-    if registry.is_foreign(ipr, name):
-        raise BondError(
-            f"an interface {name} (or {name}-tx) exists that is not mpbond's: choose another name"
-        )
-    inventory = read_inventory(ipr)
-    block = layout.block_size(config, inventory)
-    plane = adopt.find(ipr, name)
-    if plane is not None and adopt.fits(plane, config, block):
-        say(f"adopting {name}: its programs and maps run on")
-        installed = adopt.installed(plane, config, inventory, ipr, pairs)
-        return Controller(config, plane, ipr, pairs, scoring, installed=installed, say=say)
-    if plane is not None:
-        plane.close()
-    for left in registry.remove(ipr, name):
-        say(f"removed an earlier {left.what} on {left.ifname}")
-    message = headers.arrange()
-    if message:
-        say(message)
-    plane = Dataplane.create(sizes_for(config, block))
-    return Controller(config, plane, ipr, pairs, scoring, installed=None, say=say)
 
 
 def hurry() -> None:
@@ -155,6 +86,7 @@ class Daemon:
                 target=self._watch, args=(watch, controller), name="netlink", daemon=True
             )
             watcher.start()
+            handshaker = self._start_handshakes(controller)
             self._quicken()
             ready()
             self._loop(controller, requests)
@@ -163,6 +95,10 @@ class Daemon:
             watcher.join()
             watch.close()
             server.close()
+            if controller.trust is not None and handshaker is not None:
+                controller.trust.wake()
+                handshaker.join()
+                controller.trust.close()
             if not self._keep:
                 for left in registry.remove(ipr, name):
                     self._say(f"removed the {left.what} on {left.ifname}")
@@ -249,6 +185,31 @@ class Daemon:
         if controller.scoring.minute_passed:
             minutes = controller.minutes()
             threading.Thread(target=self._state.save, args=(minutes,), name="state").start()
+
+    def _start_handshakes(self, controller: Controller) -> threading.Thread | None:
+        trust = controller.trust
+        if trust is None:
+            return None
+
+        def probe(bond: int) -> None:
+            controller.probe_at_once(bond)
+            self._wake_loop()
+
+        trust.serve(controller.lock, probe)
+        thread = threading.Thread(target=self._handshakes, args=(trust,), name="handshakes", daemon=True)
+        thread.start()
+        return thread
+
+    def _handshakes(self, trust: Trust) -> None:
+        poll = select.poll()
+        for fd in trust.fds():
+            poll.register(fd, select.POLLIN)
+        while not self._stopping.is_set():
+            try:
+                trust.work(time.monotonic_ns(), time.time_ns())
+            except BondError as error:
+                self._say(f"a handshake failed: {error}")
+            poll.poll(max(0, trust.next_due_ns() - time.monotonic_ns()) / 1e6)
 
     def _watch(self, watch: Watch, controller: Controller) -> None:
         """Links at once; for anything else the host is read again, once the burst

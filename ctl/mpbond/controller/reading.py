@@ -13,11 +13,13 @@ from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.controller.measuring import Measuring
 from mpbond.controller.scoring import Scoring
+from mpbond.controller.trust import KeyState
+from mpbond.handshake_messages import Feature
 from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
 from mpbond.samples import Estimate
-from mpbond.snapshot import BondSnapshot, PathSnapshot
+from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot
 
 Array = np.ndarray[Any, Any]
 
@@ -173,8 +175,10 @@ def bond_snapshot(
     now_ns: int,
     *,
     configured: str,
+    keys: KeyState | None,
 ) -> BondSnapshot:
-    """`configured`: the name of the policy that the file gives the peer."""
+    """`configured`: the name of the policy that the file gives the peer. `keys`: None
+    where they come of a shared key."""
     spec, policy = state.spec, state.spec.policy
     paths = tuple(
         path_snapshot(plane, state, path, flows, xdp, measuring, balancing, scoring, now_ns)
@@ -199,7 +203,20 @@ def bond_snapshot(
         failoverEvents=state.failovers,
         activePath=first if active_backup else None,
         session=_session(plane, state, now_ns),
+        keys=_keys(keys),
         paths=paths,
+    )
+
+
+def _keys(keys: KeyState | None) -> KeySnapshot | None:
+    if keys is None:
+        return None
+    return KeySnapshot(
+        age=None if keys.age_ns is None else round(keys.age_ns / 1e9, 1),
+        rekeys=keys.rekeys,
+        tries=keys.tries,
+        connections=keys.connections,
+        features=tuple(flag.name.lower() for flag in Feature if flag in keys.features and flag.name),
     )
 
 

@@ -37,6 +37,8 @@ MAPS = (
     "sessions",
     "remotes",
     "locals",
+    "handshake_next",
+    "handshakes",
 )
 # The kernel's own headers are not clean under -Wextra; ours are, see check-bpf.
 CFLAGS = ("-Wall", "-Wno-unused-parameter")

@@ -19,8 +19,8 @@ from mpbond import abi, sources
 from mpbond.config.model import Address, Network, RedundantRule
 from mpbond.kernel import bpf, build, entries
 from mpbond.kernel.entries import family_code, local_key, packed, prefix_key, remote_key
+from mpbond.kernel.sessions import Sessions
 from mpbond.kernel.sizes import Sizes, possible_cpus
-from mpbond.sessions import SessionPair
 from mpbond.wire import Template
 
 Array = np.ndarray[Any, Any]
@@ -65,6 +65,7 @@ class Dataplane:
         self.cpus: int = maps["path_stats"].max_entries // maps["paths"].max_entries
         self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
         self.path_stats: Array = maps["path_stats"].memory(abi.PATH_STATS).reshape(-1, self.cpus)
+        self.sessions = Sessions(self.bonds, maps["sessions"])
         self._reasons: Array = maps["reasons"].memory(abi.COUNTER).reshape(-1, abi.REASON_STRIDE)
 
     # ---- making and finding -------------------------------------------------
@@ -143,18 +144,21 @@ class Dataplane:
         failover_ms: int,
         down_delay_ms: int,
         *,
+        peer_id: int = 0,
         packets_per_link: int = 0,
         device: bool = False,
         redundant: Sequence[RedundantRule] = (),
     ) -> None:
-        """`device`: packets pass mp0's queue, where they are cut or shaped. `redundant`:
-        what goes over two links, see `set_redundant_paths`."""
+        """`device`: packets pass mp0's queue, where they are cut or shaped. `peer_id`: the
+        peer's id as a number, by which a controller to come knows it. `redundant`: what
+        goes over two links, see `set_redundant_paths`."""
         bond = self.bonds[index]
         failover_ns = failover_ms * 1_000_000
         if not int(bond["flags"]) & abi.BondFlag.USED:
             # Random: a receiver that knew an earlier run takes it for a new one.
             self.bonds_live[index]["sequence"] = secrets.randbits(32)
         bond["packets_per_link"] = packets_per_link
+        bond["peer_id"] = peer_id
         bond["policy"] = policy
         bond["first_path"] = index * self.block
         bond["path_count"] = self.block
@@ -177,22 +181,8 @@ class Dataplane:
         entry["rule"] = made
         entry["rule_count"] = len(redundant)
 
-    def put_session(self, index: int, pair: SessionPair) -> None:
-        bond = self.bonds[index]
-        bond["tx_session"] = int.from_bytes(pair.tx.number, "little")
-        bond["tx_mac_key"] = np.frombuffer(pair.tx.mac_key, "<u8")
-        found = self.maps["sessions"].get(pair.rx.number)
-        value = np.zeros((), abi.SESSION)
-        if found is not None:
-            value = np.frombuffer(found, abi.SESSION)[0].copy()
-        else:
-            value["local_path"] = abi.NO_PATH
-        value["bond"] = index
-        value["rx_mac_key"] = np.frombuffer(pair.rx.mac_key, "<u8")
-        self.maps["sessions"].put(pair.rx.number, value.tobytes())
-
-    def remove_bond(self, index: int, rx_number: bytes) -> None:
-        self.maps["sessions"].delete(rx_number)
+    def remove_bond(self, index: int) -> None:
+        self.sessions.remove_all(index)
         with self.lock:
             self.bonds[index] = np.zeros((), abi.BOND)
             self.bonds[index]["order"] = abi.NO_PATH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ from mpbond.config.model import PROTOCOLS, Address, Network, RedundantRule
 
 def packed(address: Address) -> bytes:
     return address.packed.ljust(16, b"\0")
+
+
+def unpacked(family: int, raw: bytes) -> Address:
+    """An address as the maps have it: IPv4 in the first of 16 bytes."""
+    return IPv4Address(raw[:4]) if family == abi.AF_INET else IPv6Address(raw)
 
 
 def family_code(version: int) -> int:

@@ -19,6 +19,7 @@ import yaml
 
 from mpbond import sessions
 from mpbond.controller.socket import ask
+from mpbond.identity import as_text, identity
 from mpbond.lab.netns import Lab, LabError, wait_for
 from mpbond.rundir import RunDir
 
@@ -34,7 +35,8 @@ def inner_address(host: str, version: int = 4) -> str:
 @dataclass(slots=True)
 class Site:
     """One host's configuration file in the making; `policy` and `settings` are
-    ZeroTier's terms. `peers`: host -> its endpoints."""
+    ZeroTier's terms. `peers`: host -> its endpoints. With `privates`, private keys by
+    host, hosts know each other by public keys, and `key` is pre-shared ("": none)."""
 
     host: str
     key: str
@@ -44,6 +46,7 @@ class Site:
     interface: dict[str, Any] = field(default_factory=dict)
     allowed: dict[str, list[str]] = field(default_factory=dict)
     peer_extra: dict[str, Any] = field(default_factory=dict)
+    privates: dict[str, bytes] = field(default_factory=dict)
 
     def as_yaml(self) -> str:
         settings = dict(self.settings)
@@ -59,19 +62,33 @@ class Site:
         }
         return yaml.safe_dump(
             {
-                "node": {"id": NODE_IDS[self.host]},
+                "node": self._node(),
                 "interface": interface,
                 "settings": settings,
-                "peers": {NODE_IDS[peer]: self._peer(peer, ends) for peer, ends in self.peers.items()},
+                "peers": {self._id(peer): self._peer(peer, ends) for peer, ends in self.peers.items()},
             },
             sort_keys=False,
         )
+
+    def _node(self) -> dict[str, Any]:
+        if not self.privates:
+            return {"id": NODE_IDS[self.host]}
+        return {"privateKey": as_text(self.privates[self.host])}
+
+    def _id(self, host: str) -> str:
+        return identity(self.privates[host]).id if self.privates else NODE_IDS[host]
+
+    def _keys(self, peer: str) -> dict[str, str]:
+        shared = {"key": self.key} if self.key else {}
+        if not self.privates:
+            return shared
+        return {"publicKey": as_text(identity(self.privates[peer]).public), **shared}
 
     def _peer(self, peer: str, endpoints: list[Any]) -> dict[str, Any]:
         own = [f"{inner_address(peer)}/32", f"{inner_address(peer, 6)}/128"]
         return {
             "name": f"host-{peer}",
-            "key": self.key,
+            **self._keys(peer),
             "endpoints": endpoints,
             "allowed": [*own, *self.allowed.get(peer, [])],
             **self.peer_extra,
@@ -79,13 +96,23 @@ class Site:
 
 
 def pair(
-    endpoints_of_a: Sequence[Any], endpoints_of_b: Sequence[Any], policy: str | dict[str, Any], **changes: Any
+    endpoints_of_a: Sequence[Any],
+    endpoints_of_b: Sequence[Any],
+    policy: str | dict[str, Any],
+    *,
+    key: str | None = None,
+    **changes: Any,
 ) -> tuple[Site, Site]:
-    """The two ends of one bond under the same policy."""
-    key = sessions.new_key().strip()
+    """The two ends of one bond under the same policy; a fresh `key` unless one is given."""
+    key = sessions.new_key().strip() if key is None else key
     site_a = Site("a", key, {"b": list(endpoints_of_b)}, policy, **changes)
     site_b = Site("b", key, {"a": list(endpoints_of_a)}, policy, **changes)
     return site_a, site_b
+
+
+def strangers(*hosts: str) -> dict[str, bytes]:
+    """A fresh private key for each host."""
+    return {host: sessions.parse_key(sessions.new_key()) for host in hosts}
 
 
 class Bonds:
@@ -136,13 +163,13 @@ class Bonds:
 
     def show(self, host: str, peer: str) -> dict[str, Any]:
         """`bond show PEER -j`."""
-        data: dict[str, Any] = json.loads(self.mpbond(host, "bond", "show", NODE_IDS[peer], "-j"))
+        data: dict[str, Any] = json.loads(self.mpbond(host, "bond", "show", f"host-{peer}", "-j"))
         return data
 
     def peek(self, host: str, peer: str) -> dict[str, Any]:
         """The same from the control socket itself: for waiting, a hundred times faster."""
         snapshot = ask(self.run_dir(host) / "mp0.sock", "snapshot")
-        bond: dict[str, Any] = next(bond for bond in snapshot["bonds"] if bond["address"] == NODE_IDS[peer])
+        bond: dict[str, Any] = next(bond for bond in snapshot["bonds"] if bond["name"] == f"host-{peer}")
         return bond
 
     def pid(self, host: str) -> int:

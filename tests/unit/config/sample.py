@@ -46,6 +46,15 @@ def peer(body: str, *, complete: bool = True) -> str:
     return f"node: {{id: 0123456789}}\npeers:\n  abcdef0123: {{{head}{body}}}\n"
 
 
+# Of the private key of 32 zero bytes, and of the public key that counts from 0.
+ZERO_ID, COUNTED_ID = "128ec6c967", "411f75f6f3"
+
+
+def by_public_key(body: str, node: str = "privateKeyFile: private.key") -> str:
+    """A file with the peer of the public key that counts from 0 on line 3."""
+    return f"node: {{{node}}}\npeers:\n  {COUNTED_ID}: {{allowed: [10.9.0.2/32], {body}}}\n"
+
+
 def top(body: str) -> str:
     """A file whose third line is `body`."""
     return HEAD + body + "\n"

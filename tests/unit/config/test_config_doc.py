@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.config.sample import Bad, assert_bad, good, peer, policy, problems, settings, top
+from tests.unit.config.sample import (
+    Bad,
+    assert_bad,
+    by_public_key,
+    good,
+    peer,
+    policy,
+    problems,
+    settings,
+    top,
+)
 from tests.unit.config.test_config_keys import KEYS_OF
 
 TEXT = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -59,7 +69,7 @@ def example(place: str, key: str, text: str) -> str:
         case "node":
             return (
                 f"node: {{id: 0123456789, {text}}}\npeers: {{}}\n"
-                if key != "id"
+                if key not in ("id", "privateKey")
                 else f"node: {{{text}}}\npeers: {{}}\n"
             )
         case "abcdef0123":
@@ -69,7 +79,9 @@ def example(place: str, key: str, text: str) -> str:
 
 
 def of_peer(key: str, text: str) -> str:
-    if key in ("key", "keyFile", "publicKey"):
+    if key == "publicKey":
+        return by_public_key(text)
+    if key in ("key", "keyFile"):
         return peer(f"allowed: [10.9.0.2/32], {text}", complete=False)
     if key == "allowed":
         return peer(f"keyFile: k, {text}", complete=False)

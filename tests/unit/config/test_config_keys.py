@@ -15,7 +15,7 @@ PEER = "peers.abcdef0123"
 
 KEYS_OF = {
     "": ("node", "interface", "settings", "peers", "api"),
-    "node": ("id", "port"),
+    "node": ("id", "port", "privateKey", "privateKeyFile"),
     "interface": ("name", "addresses", "mtu", "rx", "flows"),
     "api": ("listen", "tokenFile"),
     "settings": (

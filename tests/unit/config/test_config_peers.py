@@ -10,7 +10,18 @@ import pytest
 
 from mpbond.config import load_text
 from mpbond.config.model import Encryption, Endpoint
-from tests.unit.config.sample import ZERO_KEY, Bad, assert_bad, assert_only, good, peer, problems, rendered
+from tests.unit.config.sample import (
+    COUNTED_ID,
+    ZERO_KEY,
+    Bad,
+    assert_bad,
+    assert_only,
+    by_public_key,
+    good,
+    peer,
+    problems,
+    rendered,
+)
 
 P = "peers.abcdef0123"
 KEY = bytes(range(32))
@@ -36,12 +47,30 @@ def at(endpoints: str) -> str:
 
 
 WANTED_KEY = "32 bytes as 44 characters of base64 or 64 hex digits"
-ONE_KEY = "exactly one of key, keyFile, publicKey"
+ONE_KEY = "publicKey, or one of key and keyFile"
+PUBLIC = f"peers.{COUNTED_ID}.publicKey"
 
 ROWS = [
     Bad(keyed(""), 3, P, ("found no key", ONE_KEY)),
-    Bad(keyed(f"key: '{ZERO_KEY}', keyFile: k"), 3, P, ("found key and keyFile", ONE_KEY)),
-    Bad(keyed(f"keyFile: k, publicKey: '{ZERO_KEY}'"), 3, P, ("found keyFile and publicKey", ONE_KEY)),
+    Bad(keyed(f"key: '{ZERO_KEY}', keyFile: k"), 3, P, ("found key and keyFile", "one of them")),
+    Bad(
+        by_public_key(f"publicKey: {BASE64}, key: '{ZERO_KEY}', keyFile: k"),
+        3,
+        f"peers.{COUNTED_ID}",
+        ("found key and keyFile", "one of them"),
+    ),
+    Bad(
+        by_public_key(f"publicKey: {BASE64}", "id: 0123456789"),
+        3,
+        PUBLIC,
+        ("found a public key", "a private key of this node", "give node.privateKeyFile"),
+    ),
+    Bad(
+        by_public_key(f"publicKey: '{ZERO_KEY}'"),
+        3,
+        PUBLIC,
+        (f"wanted the key of {COUNTED_ID}", "a peer's id follows from its public key"),
+    ),
     *(
         Bad(keyed(f"{name}: {value}"), 3, f"{P}.{name}", (found, WANTED_KEY))
         for name in ("key", "publicKey")
@@ -185,7 +214,7 @@ def test_a_key_is_not_in_the_repr() -> None:
 @pytest.mark.parametrize("text", [BASE64, KEY.hex(), KEY.hex().upper()])
 def test_keys_are_base64_or_hex(text: str) -> None:
     assert good(keyed(f"key: '{text}'")).peers[0].key == KEY
-    assert good(keyed(f"publicKey: {text}")).peers[0].public_key == KEY
+    assert good(by_public_key(f"publicKey: {text}")).peers[0].public_key == KEY
 
 
 def test_key_file_is_absolute_against_the_folder_of_the_file() -> None:
@@ -244,10 +273,17 @@ def test_networks_may_overlap_but_not_be_the_same() -> None:
 
 def test_names_and_public_keys_are_one_peers_own() -> None:
     rest = f"name: berlin, publicKey: '{BASE64}'"
-    text = peers(f"{rest}, allowed: [10.0.0.0/8]", f"{rest}, allowed: [10.0.0.0/16]")
-    assert_bad(Bad(text, 4, "peers.0000000002.name", ("found berlin", "peer 0000000001 has it too")))
-    assert_bad(Bad(text, 4, "peers.0000000002.publicKey", ("found a key", "peer 0000000001 has it too")))
+    text = by_public_key(rest) + f"  0000000002: {{{rest}, allowed: [10.0.0.0/16]}}\n"
+    assert_bad(Bad(text, 4, "peers.0000000002.name", ("found berlin", f"peer {COUNTED_ID} has it too")))
+    assert_bad(Bad(text, 4, "peers.0000000002.publicKey", ("found a key", f"peer {COUNTED_ID} has it too")))
     assert len(problems(text)) == 2
+
+
+@pytest.mark.parametrize("shared", ["", f", key: '{ZERO_KEY}'", ", keyFile: k"])
+def test_a_public_key_alone_or_with_a_pre_shared_one(shared: str) -> None:
+    (one,) = good(by_public_key(f"publicKey: {BASE64}{shared}")).peers
+    assert one.public_key == KEY
+    assert (one.key is not None, one.key_file is not None) == ("key:" in shared, "keyFile" in shared)
 
 
 def test_endpoint_on_a_link_that_the_policy_leaves_out_is_warned_about() -> None:

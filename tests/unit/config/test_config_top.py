@@ -12,7 +12,7 @@ from mpbond.config import load_file, load_text
 from mpbond.config.model import Api, BondInterface, Node, RxMode
 from mpbond.config.nodes import MAX_BYTES
 from mpbond.errors import EXIT_USAGE, ConfigError
-from tests.unit.config.sample import HEAD, Bad, assert_only, good, problems, top
+from tests.unit.config.sample import HEAD, ZERO_ID, ZERO_KEY, Bad, assert_only, good, problems, top
 
 ADDRESS = "an address with its prefix length, such as 10.9.0.1/24"
 
@@ -32,6 +32,20 @@ ROWS = [
     Bad("node: {id: ~}\npeers: {}\n", 1, "node.id", ("found nothing",)),
     Bad("node: {id: [a]}\npeers: {}\n", 1, "node.id", ("found a list",)),
     Bad("node: {id: 012345678g}\npeers: {}\n", 1, "node.id", ("10 lower-case hex digits",)),
+    Bad(
+        f"node: {{id: 0123456789, privateKey: '{ZERO_KEY}'}}\npeers: {{}}\n",
+        1,
+        "node.id",
+        ("found 0123456789", f"wanted {ZERO_ID}", "it follows from the private key"),
+    ),
+    Bad(
+        f"node: {{privateKey: '{ZERO_KEY}', privateKeyFile: k}}\npeers: {{}}\n",
+        1,
+        "node",
+        ("found privateKey and privateKeyFile", "one of them"),
+    ),
+    Bad("node: {privateKey: abc}\npeers: {}\n", 1, "node.privateKey", ("3 characters", "32 bytes")),
+    Bad("node: {privateKeyFile: ~/k}\npeers: {}\n", 1, "node.privateKeyFile", ("~ is not expanded",)),
     *(
         Bad(interface(f"name: {name}"), 3, "interface.name", (wanted,))
         for name, wanted in (
@@ -185,3 +199,20 @@ def test_unusable_files(tmp_path: Path) -> None:
 
 def test_problems_are_those_of_the_text() -> None:
     assert [problem.line for problem in problems("x: 1\ny: 2\n")] == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("node", "ident"),
+    [
+        (f"privateKey: '{ZERO_KEY}'", ZERO_ID),
+        (f"id: {ZERO_ID}, privateKey: '{ZERO_KEY}'", ZERO_ID),
+        ("privateKeyFile: k", ""),
+        ("id: 0123456789, privateKeyFile: k", "0123456789"),
+    ],
+)
+def test_id_and_private_key(node: str, ident: str) -> None:
+    """From a file it follows when that is read."""
+    config = good(f"node: {{{node}}}\npeers: {{}}\n")
+    assert config.node.id == ident
+    assert config.node.has_private_key
+    assert repr(bytes(32)) not in repr(config)
