@@ -19,7 +19,8 @@ class PathSnapshot:
     then None; `deliveredRate`: data that the peer receives over it, Mbit/s.
     `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
-    call it a spare; None while it has not said."""
+    call it a spare; None while it has not said. `network`: lan or wan; `priority`: the
+    lower goes first; `farther`: a spare for as long as a nearer path can be used."""
 
     idx: int
     ifname: str
@@ -54,6 +55,9 @@ class PathSnapshot:
     peerSpare: bool | None
     avoided: bool
     avoidedMs: float
+    network: str
+    priority: int
+    farther: bool
 
 
 @dataclass(frozen=True, slots=True)

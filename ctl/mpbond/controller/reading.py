@@ -133,6 +133,9 @@ def path_snapshot(
         peerSpare=marks.spare if marks else None,
         avoided=balance.avoided,
         avoidedMs=round(balance.wait_ms, 1),
+        network=state.precedence_of(index).reach.value,
+        priority=state.precedence_of(index).number,
+        farther=index in state.farther(),
     )
 
 
