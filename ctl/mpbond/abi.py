@@ -15,9 +15,10 @@ import numpy as np
 
 from mpbond.sources import bpf_dir
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 SLOTS = 256
 MAX_BOND_PATHS = 128
+MAX_CONNECTIONS = 128
 NO_PATH = 0xFFFF
 NO_SLOT = 0xFFFF
 RTT_SAMPLES = 64
@@ -58,6 +59,7 @@ class PathFlag(IntFlag):
 
 class PeerMark(IntFlag):
     SPARE = 1 << 8
+    SURPLUS = 1 << 16
     VALID = 1 << 30
 
 
@@ -82,6 +84,9 @@ NODE = np.dtype(
         ("stamp_offset", "<u8"),
         ("build_id", "<u8"),
         ("handshake_tag", "<u8"),
+        ("source_ports", "<u4"),
+        ("pad", "<u4"),
+        ("source_port", ">u2", MAX_CONNECTIONS),
     ],
     align=True,
 )
@@ -103,7 +108,7 @@ BOND = np.dtype(
         ("tx_session", "<u8", 2),
         ("tx_mac_key", "<u8", 4),
         ("tx_live", "<u4"),
-        ("pad", "<u4"),
+        ("metadata_path", "<u4"),
         ("peer_id", "<u8"),
         ("order", "<u2", MAX_BOND_PATHS),
     ],
@@ -122,6 +127,8 @@ BOND_LIVE = np.dtype(
         ("turn", "<u8"),
         ("sequence", "<u8"),
         ("moved_flows", "<u8"),
+        ("surplus", "<u8"),
+        ("surplus_ns", "<u8"),
     ],
     align=True,
 )
@@ -167,7 +174,7 @@ PATH = np.dtype(
         ("number", "<u4"),
         ("forward_least_us", "<u4"),
         ("forward_most_us", "<u4"),
-        ("pad", "<u4"),
+        ("connections", "<u4"),
     ],
     align=True,
 )
@@ -223,6 +230,8 @@ SESSION = np.dtype(
     [
         ("bond", "<u4"),
         ("heard", "<u4"),
+        ("connections", "<u4"),
+        ("offered", "<u4"),
         ("made_ns", "<u8"),
         ("rx_mac_key", "<u8", 2),
         ("local_path", "<u2", MAX_BOND_PATHS),

@@ -33,8 +33,10 @@ class Template:
     checksum: int
 
 
-def bond_header(session: bytes, path_number: int, *, kind: int = TYPE_DATA, sequence: int = 0) -> bytes:
-    return struct.pack("!BBHI8s", VERSION << 4 | kind, 0, path_number, sequence, session)
+def bond_header(
+    session: bytes, path_number: int, *, kind: int = TYPE_DATA, sequence: int = 0, connection: int = 0
+) -> bytes:
+    return struct.pack("!BBBBI8s", VERSION << 4 | kind, 0, connection, path_number, sequence, session)
 
 
 def template(local: Address, remote: Address, ports: tuple[int, int], number: int) -> Template:
