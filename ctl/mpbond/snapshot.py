@@ -19,7 +19,8 @@ class PathSnapshot:
     then None; `deliveredRate`: data that the peer receives over it, Mbit/s.
     `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
-    call it a spare; None while it has not said."""
+    call it a spare; None while it has not said. `metadata`: one of its `connections` is
+    the bond's for metadata."""
 
     idx: int
     ifname: str
@@ -54,6 +55,8 @@ class PathSnapshot:
     peerSpare: bool | None
     avoided: bool
     avoidedMs: float
+    connections: int
+    metadata: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,9 @@ class KeySnapshot:
 class BondSnapshot:
     """One peer. `session`: "up" once any probe of the peer was heard and checked.
     `keys`: None where they come of a shared key.
-    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force."""
+    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force.
+    `numConnections`: of all paths that are alive, `connections` the same as "1 + n";
+    `connectionsPerPath`: what both ends agreed on."""
 
     address: str
     name: str | None
@@ -92,6 +97,9 @@ class BondSnapshot:
     activePath: int | None
     session: str
     keys: KeySnapshot | None
+    numConnections: int
+    connections: str
+    connectionsPerPath: int
     paths: tuple[PathSnapshot, ...]
 
     def as_json(self, *, with_paths: bool = True) -> dict[str, Any]:

@@ -21,7 +21,6 @@ _SETTINGS = {
     "connectionPriorityQuicLan": "priority_quic_lan",
     "connectionPriorityTcpWan": "priority_tcp_wan",
     "connectionPriorityQuicWan": "priority_quic_wan",
-    "multipathEnabled": "multipath_enabled",
     "alwaysLocalNets": "always_local_nets",
     "limitBandwidthInLan": "limit_bandwidth_in_lan",
 }
@@ -39,8 +38,6 @@ def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
     where = f"peers.{peer.id}"
     if not peer.endpoints:
         yield f"{where}.endpoints", "a peer without endpoints arrives in a later version; name at least one"
-    if peer.num_connections > 1:
-        yield f"{where}.numConnections", "more than one connection arrives in a later version; leave it out"
     if peer.max_send_kbps or peer.max_recv_kbps:
         yield f"{where}: maxSendKbps and maxRecvKbps", "arrive in a later version; leave them out"
     if peer.encryption is not Encryption.NONE:

@@ -7,7 +7,7 @@ is told; messages to us go through rx, ours are taken from the carrier.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
@@ -15,6 +15,7 @@ import pytest
 
 from mpbond import wire
 from mpbond.config.model import LinkMode
+from mpbond.connections import Wishes
 from mpbond.controller.trust import LEAST_SILENCE_NS, MOST_RECEIVING, RETIRE_NS, WATCH_NS, Trust
 from mpbond.handshake import Agreed, Handshakes, Send, Way
 from mpbond.handshake_messages import Offer
@@ -59,6 +60,7 @@ class Pair:
     agreed: list[Agreed] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     probed: list[int] = field(default_factory=list)
+    wishes: list[Wishes] = field(default_factory=list)
 
     def start(self) -> None:
         """Our controller begins, for the first time or anew."""
@@ -71,8 +73,12 @@ class Pair:
             rekey_ns=REKEY_NS,
             say=self.said.append,
         )
-        self.trust.serve(threading.RLock(), self.probed.append)
+        self.trust.serve(threading.RLock(), self.probed.append, self._take)
         self.trust.follow(self.layout, self.now_ns)
+
+    def _take(self, bond: int, wishes: Wishes, now_ns: int, switch: Callable[[], None]) -> None:
+        self.wishes.append(wishes)
+        switch()
 
     def start_other(self) -> None:
         self.other = Handshakes(OTHER, entropy(5), rekey_ns=REKEY_NS)
