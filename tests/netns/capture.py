@@ -3,12 +3,12 @@
 `capture.py` watches the whole namespace until SIGTERM and prints a JSON list of
 [link, inner source port] of each outgoing data packet over IPv4; it says `ready`
 first. `capture.py send DEST PORTS ROUNDS SIZE` sends UDP packets of `SIZE` bytes
-from as many ports, all of them once a round. `capture.py gaps` watches what comes in
-on mp0 and prints the longest time, in ms by the kernel's stamps, between two TCP
-packets with data over IPv4, of those that came after the first second. `capture.py
-connections` watches as the first does and prints a list of all [link, outer source port,
-connection number, packet type, inner source port] there were, each once; the last is 0
-for what is not data.
+from as many ports, all of them once a round; to port 5999, or one that follows.
+`capture.py gaps` watches what comes in on mp0 and prints the longest time, in ms by the
+kernel's stamps, between two TCP packets with data over IPv4, of those that came after
+the first second. `capture.py connections` watches as the first does and prints a list of
+all [link, outer source port, connection number, packet type, inner source port] there
+were, each once; the last is 0 for what is not data.
 """
 
 from __future__ import annotations
@@ -112,17 +112,17 @@ def gaps() -> None:
     print(json.dumps(max(after - before for before, after in itertools.pairwise(late)) / 1e6), flush=True)
 
 
-def send(dest: str, ports: int, rounds: int, size: int) -> None:
+def send(dest: str, ports: int, rounds: int, size: int, to: int = 5999) -> None:
     for _ in range(rounds):
         for port in range(_FIRST_PORT, _FIRST_PORT + ports):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.bind(("", port))
-                sock.sendto(bytes(size), (dest, 5999))
+                sock.sendto(bytes(size), (dest, to))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["send"]:
-        send(sys.argv[2], *map(int, sys.argv[3:6]))
+        send(sys.argv[2], *map(int, sys.argv[3:7]))
     elif sys.argv[1:2] == ["gaps"]:
         gaps()
     elif sys.argv[1:2] == ["connections"]:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mpbond.lab import traffic
 from mpbond.lab.bonds import Bonds, inner_address, pair, strangers
-from mpbond.lab.netns import Lab, wait_for
+from mpbond.lab.netns import Lab, LabError, wait_for
 from mpbond.lab.topology import Topology, link_address, two_hosts
 from tests.netns.conftest import xor
 
@@ -85,7 +86,9 @@ def reasons(bonds: Bonds, host: str) -> dict[str, int]:
 
 def send_flows(lab: Lab, host: str, rounds: int = 2) -> None:
     peer = "b" if host == "a" else "a"
-    lab.run(host, _script("capture.py", "send", inner_address(peer), str(FLOWS), str(rounds), "100"))
+    # Not to the stream's port.
+    words = map(str, ("send", inner_address(peer), FLOWS, rounds, 100, 5998))
+    lab.run(host, _script("capture.py", *words))
 
 
 def check_ports(seen: list[Seen]) -> None:
@@ -168,3 +171,124 @@ def test_probes_go_round_all_connections(bonds_on: BondsOn) -> None:
 
 def probes_answered(bonds: Bonds) -> int:
     return reasons(bonds, "a")["rx_answer_taken"]
+
+
+@pytest.mark.parametrize(("this", "other", "vain"), [(1, 8, 7), (0, 5, 4), (3, 8, 0), (200, 200, 0)])
+def test_what_is_not_agreed_to_is_counted_on_both_ends(
+    bonds_on: BondsOn, this: int, other: int, vain: int
+) -> None:
+    bonds = up(bonds_on(two_hosts(1)), 1, (this, other))
+    assert reasons(bonds, "a")["connections_refused"] == reasons(bonds, "b")["connections_denied"] == vain
+    assert reasons(bonds, "a")["connections_denied"] == reasons(bonds, "b")["connections_refused"] == 0
+    for host, peer in ENDS:
+        events = bonds.mpbond(host, "bond", "events", f"host-{peer}")
+        assert events.count("connections refused") == bool(vain)
+
+
+def test_surplus_is_refused(bonds_on: BondsOn) -> None:
+    """An end that uses more than was agreed on: the other drops what comes on them, both
+    count it and say so once, the rest goes on."""
+    bonds = up(bonds_on(two_hosts(2)), 2, (3, 3))
+    wait_connections(bonds, 6)
+    with traffic.iperf_server(bonds.lab, "b"):
+        bonds.lab.run("a", _script("stubborn.py", "5"))
+        send_flows(bonds.lab, "a")
+        wait_for("b to drop", lambda: reasons(bonds, "b")["rx_surplus_connection"] > 0)
+        wait_for("b to count it", lambda: reasons(bonds, "b")["connections_refused"] == 1)
+        wait_for("a to hear of it", lambda: reasons(bonds, "a")["connections_denied"] == 1)
+        dropped = reasons(bonds, "b")["rx_surplus_connection"]
+        bonds.lab.run("a", _script("stubborn.py", "3"))
+        assert traffic.tcp_bps(bonds.lab, "a", inner_address("b"), seconds=1, flows=4) > 10e6
+    # On 4 of 10 connections, of which one is for metadata alone.
+    assert dropped > FLOWS / 4
+    for host, peer in ENDS:
+        bond = bonds.peek(host, peer)
+        assert all(path["eligible"] for path in bond["paths"]) and bond["failoverEvents"] == 0
+        assert bonds.mpbond(host, "bond", "events", f"host-{peer}").count("connections refused") == 1
+
+
+def change(bonds: Bonds, host: str, number: int) -> None:
+    """The file, and a controller that goes on with it while the old one's programs run."""
+    file = bonds.folder / f"site-{host}.yaml"
+    site = yaml.safe_load(file.read_text())
+    for peer in site["peers"].values():
+        peer["numConnections"] = number
+    file.write_text(yaml.safe_dump(site))
+    bonds.kill(host)
+    bonds.mpbond(host, "up", str(file))
+
+
+def test_a_change_is_picked_up_without_loss(bonds_on: BondsOn) -> None:
+    """More come one by one, fewer at once; the ports that are there stay."""
+    bonds = up(bonds_on(two_hosts(1)), 1, (2, 4))
+    wait_connections(bonds, 4)
+    with captured(bonds.lab, "a") as before:
+        send_flows(bonds.lab, "a", rounds=1)
+    with traffic.stream(bonds.lab, "a", "b", inner_address("b")) as stream:
+        change(bonds, "a", 6)
+        wait_for("6 agreed", lambda: bonds.peek("a", "b")["connectionsPerPath"] == 6)
+        assert bonds.peek("a", "b")["numConnections"] < 6, "not all at once"
+        wait_connections(bonds, 6, timeout_s=15.0)
+        with captured(bonds.lab, "a") as grown:
+            send_flows(bonds.lab, "a", rounds=1)
+        change(bonds, "b", 1)
+        wait_connections(bonds, 1, timeout_s=5.0)
+        with captured(bonds.lab, "a") as fewer:
+            send_flows(bonds.lab, "a", rounds=1)
+        report = stream.stop()
+    print(f"2 -> 6 -> 1 connections: {report}")
+    ports = {one.number: one.port for one in before if one.kind == DATA}
+    assert ports.items() <= {one.number: one.port for one in grown}.items()
+    assert data_numbers(grown, "eth1") == set(range(1, 6))
+    assert data_numbers(fewer, "eth1") == {0}
+    assert (report.lost, report.duplicated) == (0, 0), report
+    for host in ("a", "b"):
+        assert reasons(bonds, host)["rx_surplus_connection"] == 0
+
+
+def test_the_metadatas_path_fails(bonds_on: BondsOn) -> None:
+    """Another path's connection 0 takes over, and leaves its data to the others there."""
+    bonds = up(bonds_on(two_hosts(2, guarded=True)), 2, (3, 3))
+    wait_connections(bonds, 6)
+    metadata = metadata_link(bonds)
+    bonds.lab.cut(metadata)
+    other = "eth2" if metadata == "eth1" else "eth1"
+    wait_for(f"metadata on {other}", lambda: metadata_link(bonds) == other)
+    with captured(bonds.lab, "a") as seen:
+        send_flows(bonds.lab, "a")
+    assert data_numbers(seen, other) == {1, 2} and data_numbers(seen, metadata) == set()
+    assert bonds.peek("a", "b")["connections"] == "1 + 2"
+    bonds.lab.restore(metadata)
+    bonds.wait_eligible("a", "b", 2)
+    assert metadata_link(bonds) == other, "it stays there"
+
+
+def metadata_link(bonds: Bonds) -> str:
+    (path,) = [path for path in bonds.peek("a", "b")["paths"] if path["metadata"]]
+    return str(path["ifname"])
+
+
+def test_a_shared_key_has_one_connection(bonds_on: BondsOn) -> None:
+    """Nothing is negotiated with it: an end not heard of counts as one that wants one."""
+    bonds = up(bonds_on(two_hosts(1)), 1, (8, 8), key=None, privates={})
+    for host, peer in ENDS:
+        assert bonds.peek(host, peer)["connections"] == "1 + 0"
+    assert traffic.ping(bonds.lab, "a", inner_address("b"))
+
+
+def test_one_path_without_multipath(bonds_on: BondsOn) -> None:
+    """`multipathEnabled: false`: failover only, whatever the policy beside it; the path
+    has its connections all the same."""
+    bonds = up(bonds_on(two_hosts(2, guarded=True)), 2, (3, 3), settings={"multipathEnabled": False})
+    wait_connections(bonds, 6)
+    bond = bonds.peek("a", "b")
+    assert bond["basePolicy"] == "none" and bond["activePath"] is not None
+    with captured(bonds.lab, "a") as seen:
+        send_flows(bonds.lab, "a")
+    (link,) = {one.link for one in seen if one.kind == DATA}
+    assert data_numbers(seen, link) == {1, 2}
+    bonds.lab.cut(link)
+    wait_for("the other path", lambda: bonds.peek("a", "b")["activePath"] != bond["activePath"])
+    assert traffic.ping(bonds.lab, "a", inner_address("b"))
+    with pytest.raises(LabError, match="multipathEnabled"):
+        bonds.mpbond("a", "bond", "set", "host-b", "balance-xor")
