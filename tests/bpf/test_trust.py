@@ -305,6 +305,37 @@ def test_a_peer_that_went_while_its_answer_was_on_the_way(pair: Pair) -> None:
     assert pair.numbers == [] and pair.sending == bytes(8)
 
 
+def receiving(pair: Pair) -> list[tuple[int, int]]:
+    return [(one.connections, one.offered) for one in pair.rig.plane.sessions.receiving(0)]
+
+
+def test_a_session_has_the_connections_that_were_agreed_on(up: Pair) -> None:
+    """The other end wants 3, we want 8."""
+    assert up.wishes == [Wishes(8, 3)] and up.wishes[0].agreed == 8
+    assert receiving(up) == [(8, 8)]
+
+
+def test_a_new_controller_that_wants_as_many_asks_for_nothing(up: Pair) -> None:
+    up.probe_from_other()
+    up.later(50 * S)
+    up.trust.close()
+    up.start()
+    up.work()
+    assert receiving(up) == [(8, 8)] and len(up.wishes) == 1
+
+
+def test_a_new_controller_that_wants_another_number_begins_at_once(up: Pair) -> None:
+    up.probe_from_other()
+    up.later(50 * S)
+    up.trust.close()
+    (bond,) = up.layout.bonds
+    up.layout = replace(up.layout, bonds=(replace(bond, peer=replace(bond.peer, num_connections=1)),))
+    up.start()
+    up.work()
+    assert up.wishes[-1] == Wishes(1, 3)
+    assert receiving(up) == [(8, 8), (1, 1)], "what is on its way has the old one"
+
+
 def test_replays_change_nothing(up: Pair) -> None:
     """Every message of the first handshake again, both ways, after the second."""
     up.probe_from_other()
