@@ -17,7 +17,7 @@ PROBE_LEN = 40
 TYPE_DATA, TYPE_PROBE, TYPE_ANSWER, TYPE_HANDSHAKE = 0, 1, 2, 3
 # The share of a probe's bytes where damage is seen, and on which path: the session
 # number, were it damaged, would be nobody's, and the path number another path's.
-_UNTRACED = 8 + 2
+_UNTRACED = 8 + 1
 DAMAGE_SEEN = 1 - _UNTRACED / (HEADER_LEN + PROBE_LEN)
 
 _DONT_FRAGMENT = 0x4000
