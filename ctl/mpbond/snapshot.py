@@ -20,7 +20,8 @@ class PathSnapshot:
     `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
     call it a spare; None while it has not said. `metadata`: one of its `connections` is
-    the bond's for metadata."""
+    the bond's for metadata. `network`: lan or wan; `priority`: the lower goes first;
+    `farther`: a spare for as long as a nearer path can be used."""
 
     idx: int
     ifname: str
@@ -57,6 +58,9 @@ class PathSnapshot:
     avoidedMs: float
     connections: int
     metadata: bool
+    network: str
+    priority: int
+    farther: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,9 @@ def path_snapshot(
         avoidedMs=round(balance.wait_ms, 1),
         connections=count,
         metadata=metadata,
+        network=state.precedence_of(index).reach.value,
+        priority=state.precedence_of(index).number,
+        farther=index in state.farther(),
     )
 
 
