@@ -108,6 +108,7 @@ def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
         numConnections=len(paths),
         connections=one_and_others(len(paths)),
         connectionsPerPath=1,
+        rates=None,
         paths=paths,
     )
     return replace(plain, **changes)

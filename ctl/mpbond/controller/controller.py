@@ -22,6 +22,7 @@ from mpbond.controller.apply import Applier
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import BondState
 from mpbond.controller.connecting import Connecting
+from mpbond.controller.limiting import Limiting
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
 from mpbond.controller.scoring import Scoring
@@ -74,6 +75,7 @@ class Controller:
         self.scoring = scoring
         self.history = History(say)
         self.connecting = Connecting(plane, self.history)
+        self.limiting = Limiting(plane, config.interface.name)
         self._balancing = Balancing(plane, self.history, ethtool.speed_mbit)
         # Bonds where a policy may be about to move: scores changed, or one is ahead.
         self._undecided: set[int] = set()
@@ -161,7 +163,11 @@ class Controller:
         self._balancing.follow(states)
         self.scoring.follow(states)
         self.connecting.follow(states)
-        self._undecided = self._measure(now_ns) | self._rank(inventory)
+        ranked = self._rank(inventory)
+        self.limiting.follow(states, limit_in_lan=self.config.settings.limit_bandwidth_in_lan)
+        for bond in ranked:
+            self._write_flags(states[bond].health)
+        self._undecided = self._measure(now_ns) | ranked
         if self.trust is not None:
             self.trust.follow(after, now_ns)
 
@@ -173,7 +179,6 @@ class Controller:
             found = {state.index_of(path): precedence(path, settings, inventory) for path in state.spec.paths}
             if (found, settings.priority_upgrade_threshold) != (state.precedence, state.tolerance):
                 state.precedence, state.tolerance = found, settings.priority_upgrade_threshold
-                self._write_flags(state.health)
                 news.add(bond)
         return news
 
@@ -221,6 +226,8 @@ class Controller:
             self._undecided |= self._measure(now_ns)
             self.scoring.update(now_ns, self._measuring.latest, self._alive)
             self.connecting.tick(now_ns)
+            if self.trust is not None:
+                self.limiting.hear(self.trust.receive_rates())
             is_period = now_ns >= self._period_due_ns
             for bond in self._undecided:
                 self.assign(self._bonds[bond], now_ns, period=is_period)
@@ -295,6 +302,7 @@ class Controller:
             state = self._state_at(index)
             self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
             self.plane.set_path_flag(index, abi.PathFlag.PEER_SPARE, index in state.demoted())
+            self.plane.set_path_flag(index, abi.PathFlag.EXEMPT, self.limiting.is_exempt(state, index))
 
     def _tell_health(self, state: BondState, index: int, now_ns: int, *, failed: bool) -> None:
         """`failed`: it carried traffic and does not any more."""
@@ -322,6 +330,7 @@ class Controller:
         self.connecting.assigned(state, now_ns)
         if after != before:
             self.plane.set_order(bond, after.order, after.preferred)
+            self.limiting.assigned(state)
         if state.spec.policy.redundant:
             self._write_best_links(state)
         if state.spec.policy.base is BasePolicy.BALANCE_AWARE:
@@ -380,6 +389,7 @@ class Controller:
             if not self._started_ns:
                 self._started_ns = now_ns
             flows = self.plane.flow_counts(reading.FLOW_SEEN_S, now_ns)
+            rates = self.limiting.shown()
             bonds = tuple(
                 reading.bond_snapshot(
                     self.plane,
@@ -393,6 +403,7 @@ class Controller:
                     now_ns,
                     configured=self._configured[state.spec.peer.id],
                     keys=self.trust.state(state.spec.peer.id, now_ns) if self.trust else None,
+                    rates=rates.get(state.spec.index),
                 )
                 for state in self._bonds.values()
             )

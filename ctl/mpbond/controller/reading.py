@@ -21,7 +21,7 @@ from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
 from mpbond.samples import Estimate
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot
+from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, RateSnapshot
 
 Array = np.ndarray[Any, Any]
 
@@ -186,6 +186,7 @@ def bond_snapshot(
     *,
     configured: str,
     keys: KeyState | None,
+    rates: RateSnapshot | None,
 ) -> BondSnapshot:
     """`configured`: the name of the policy that the file gives the peer. `keys`: None
     where they come of a shared key."""
@@ -218,6 +219,7 @@ def bond_snapshot(
         numConnections=total,
         connections=one_and_others(total),
         connectionsPerPath=connecting.agreed(spec.index),
+        rates=rates,
         paths=paths,
     )
 
