@@ -80,7 +80,7 @@ class Connecting:
         """A new session is to be sent under from `switch` on. The peer counts by sessions:
         so there are fewer connections before it, more after it."""
         bond = self._bonds[index]
-        bond.growth.agree(min(wishes.agreed, bond.growth.agreed), now_ns, at_once=False)
+        bond.growth.agree(wishes.agreed, now_ns, at_once=False)
         self._write(bond)
         switch()
         bond.growth.agree(wishes.agreed, now_ns, at_once=not bond.begun)
