@@ -18,6 +18,8 @@
 #define MPB_SLOTS 256
 /* Syncthing's limit of connections to a peer is also ours of paths. */
 #define MPB_MAX_BOND_PATHS 128
+/* That limit itself: UDP source ports of a node, and connections of one path. */
+#define MPB_MAX_CONNECTIONS 128
 #define MPB_NO_PATH 0xffff
 #define MPB_NO_SLOT 0xffff
 /* RTT samples kept per path: the mean of "the last 64" of the semantics. */
@@ -69,7 +71,8 @@ enum mpb_path_flag {
 #define MPB_MARK_POLICY 0xff /* enum mpb_policy of what it sends by */
 enum mpb_mark {
 	MPB_MARK_SPARE = 1 << 8,
-	MPB_MARK_VALID = 1 << 30, /* 0 in versions that say nothing */
+	MPB_MARK_SURPLUS = 1 << 16, /* it has refused connections of ours, lately */
+	MPB_MARK_VALID = 1 << 30,   /* 0 in versions that say nothing */
 };
 
 /* Flags of struct mpb_bond. */
@@ -95,7 +98,8 @@ struct mpb_node {
 	__u64 build_id;	     /* of sources and sizes: may a controller adopt this? */
 	__u64 handshake_tag; /* in a session number's place, as on the wire; 0 = no key pair */
 	__u32 limiting;	     /* some peer has a rate */
-	__u32 limiting_pad;
+	__u32 source_ports;  /* entries of `source_port` in use; 0 or 1 = `port` alone */
+	__be16 source_port[MPB_MAX_CONNECTIONS]; /* of connection n, on every path; [0] is `port` */
 };
 
 /* One per peer: its rates. Written by the controller but for `recv_free_ns`. */
@@ -120,12 +124,12 @@ struct mpb_bond {
 	__u32 packets_per_link; /* balance-rr; 0 = a random path for each packet */
 	__u64 failover_ns;
 	__u64 down_delay_ns;
-	__u64 stall_ns;	     /* silence of all probing that counts as a stall */
-	__u64 rtt_max_ns;    /* slowest path's round trip: its answers' head start */
-	__u64 tx_session[2]; /* as in the header; 0 = none yet */
-	__u64 tx_mac_key[4]; /* two words for each */
-	__u32 tx_live;	     /* which of the two is in use: 0 or 1 */
-	__u32 pad;
+	__u64 stall_ns;			 /* silence of all probing that counts as a stall */
+	__u64 rtt_max_ns;		 /* slowest path's round trip: its answers' head start */
+	__u64 tx_session[2];		 /* as in the header; 0 = none yet */
+	__u64 tx_mac_key[4];		 /* two words for each */
+	__u32 tx_live;			 /* which of the two is in use: 0 or 1 */
+	__u32 metadata_path;		 /* its connection 0 is for metadata where it has others */
 	__u64 peer_id;			 /* for a controller to come */
 	__u16 order[MPB_MAX_BOND_PATHS]; /* who takes over, best first */
 };
@@ -143,6 +147,8 @@ struct mpb_bond_live {
 	__u64 turn;	       /* balance-rr: packets sent; balance-aware: flows begun */
 	__u64 sequence;	       /* broadcast: of the newest packet, modulo 2^32 on the wire */
 	__u64 moved_flows;     /* times that a flow went to another path, for whatever cause */
+	__u64 surplus;	       /* packets of the peer's on connections that were not agreed on */
+	__u64 surplus_ns;      /* when the newest of them came; 0 = never */
 };
 
 /* One per peer: which of its copied packets have come, see copies.h. */
@@ -193,7 +199,7 @@ struct mpb_path {
 	 * hardly ever less, hardly ever more. Measured; see flowlets.h. */
 	__u32 forward_least_us;
 	__u32 forward_most_us;
-	__u32 pad;
+	__u32 connections; /* each a UDP source port of its own; 0 counts as 1 */
 };
 
 /* One per path, written by the programs. */
@@ -263,7 +269,9 @@ struct mpb_flow {
 /* Session number (as on the wire) -> peer. */
 struct mpb_session {
 	__u32 bond;
-	__u32 heard; /* the peer has used it: 0 or 1 */
+	__u32 heard;	   /* the peer has used it: 0 or 1 */
+	__u32 connections; /* what was agreed on for each path: no more are let in; 0 counts as 1 */
+	__u32 offered;	   /* what this end had asked for, for a controller to come */
 	__u64 made_ns;
 	__u64 rx_mac_key[2];
 	__u16 local_path[MPB_MAX_BOND_PATHS]; /* peer's path number -> our path */

@@ -78,7 +78,7 @@ int tx(struct __sk_buff *skb)
 	struct inner in = {};
 	struct copy copy = {};
 	struct mpb_path *path;
-	__u32 packets, index, inner_len;
+	__u32 packets, index, inner_len, connection;
 	int reason;
 
 	if (!node || node->abi_version != MPB_ABI_VERSION)
@@ -115,7 +115,9 @@ int tx(struct __sk_buff *skb)
 		if (!make_plain_room(skb, path, in.dest.family))
 			return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
 	}
-	if (!write_outer(skb, path, inner_len, in.tos) || !write_copy(skb, path, &copy))
+	connection = data_connection(&view, path, index, in.hash);
+	if (!write_outer(skb, path, inner_len, in.tos) || !write_connection(skb, node, path, connection) ||
+	    !write_copy(skb, path, &copy))
 		return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
 	count_tx(index, packets, inner_len);
 	count_slot(view.index, view.slot, inner_len);
@@ -192,7 +194,7 @@ static __always_inline int rx(struct __sk_buff *skb, __u32 l2_len)
 	if (reason == GO_ON && (!header || !got.session))
 		reason = REASON_rx_truncated;
 	if (reason != GO_ON) {
-		if (header && got.session)
+		if (header && got.session && reason != REASON_rx_surplus_connection)
 			note_damage(got.session, header,
 				    skb->len - ((void *)header - (void *)(long)skb->data));
 		return tc_end(reason);

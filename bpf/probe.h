@@ -7,7 +7,7 @@
 #ifndef MPBOND_PROBE_H
 #define MPBOND_PROBE_H
 
-#include "encap.h"
+#include "connections.h"
 #include "liveness.h"
 
 /* Upper half of the mark of a tick's clones; the lower half is the path. */
@@ -60,13 +60,16 @@ static __always_inline void tick(struct __sk_buff *skb, struct mpb_node *node)
 }
 
 /* What the peer is told of how we use a path. */
-static __always_inline __be32 path_marks(struct mpb_bond *bond, __u32 index)
+static __always_inline __be32 path_marks(struct mpb_bond *bond, __u32 bond_index, __u32 index, __u64 now_ns)
 {
+	struct mpb_bond_live *bond_live = bond_live_get(bond_index);
 	struct mpb_path *path = path_get(index);
 	__u32 marks = MPB_MARK_VALID | (bond->policy & MPB_MARK_POLICY);
 
 	if (path && (path->flags & MPB_PATH_SPARE))
 		marks |= MPB_MARK_SPARE;
+	if (bond_live && refused_lately(bond_live, now_ns))
+		marks |= MPB_MARK_SURPLUS;
 	return bpf_htonl(marks);
 }
 
@@ -81,7 +84,7 @@ static __always_inline void sign(struct mpb_bond *bond, struct mac_message *mess
 
 static __always_inline void fill_probe(struct mac_message *message, struct mpb_node *node,
 				       struct mpb_bond *bond, struct mpb_path *path,
-				       struct mpb_path_live *live, __u32 index)
+				       struct mpb_path_live *live, __u32 index, __u32 connection)
 {
 	__u64 now_ns = bpf_ktime_get_ns();
 	__u64 hold_us = live->answer_stamp ? (now_ns - live->answer_at_ns) / 1000 : 0;
@@ -92,14 +95,15 @@ static __always_inline void fill_probe(struct mac_message *message, struct mpb_n
 	live->sent_at[live->probes_sent % MPB_RTT_SAMPLES] = sums[0];
 	live->last_out_ns = now_ns;
 	message->header.version_type = wire_version_type(WIRE_PROBE);
-	message->header.path = bpf_htons(path->number);
+	message->header.connection = connection;
+	message->header.path_number = path->number;
 	message->header.sequence = bpf_htonl((__u32)live->probes_sent);
 	message->probe.sent_stamp = stamp_now(node, now_ns);
 	message->probe.answer_stamp = live->answer_stamp;
 	message->probe.hold_us = bpf_htonl(hold_us > 0xffffffff ? 0xffffffff : hold_us);
 	message->probe.sent_packets = bpf_htonl(sums[0]);
 	message->probe.received_packets = bpf_htonl(sums[1]);
-	message->probe.marks = path_marks(bond, index);
+	message->probe.marks = path_marks(bond, path->bond, index, now_ns);
 	sign(bond, message);
 }
 
@@ -110,7 +114,7 @@ static __always_inline int send_probe(struct __sk_buff *skb, struct mpb_node *no
 	struct mpb_path *path = path_get(index);
 	struct mac_message message = {};
 	struct mpb_bond *bond;
-	__u32 header_len;
+	__u32 header_len, connection;
 
 	if (!path || !live || !(path->flags & MPB_PATH_USED))
 		return finish(REASON_probe_failed, TC_ACT_SHOT);
@@ -120,9 +124,10 @@ static __always_inline int send_probe(struct __sk_buff *skb, struct mpb_node *no
 	header_len = overhead(path);
 	if (bpf_skb_change_tail(skb, MPB_ETH_HLEN + header_len + PROBE_LEN, 0))
 		return finish(REASON_probe_failed, TC_ACT_SHOT);
-	if (!write_outer(skb, path, PROBE_LEN, 0))
+	connection = probe_connection(path, live);
+	if (!write_outer(skb, path, PROBE_LEN, 0) || !write_connection(skb, node, path, connection))
 		return finish(REASON_probe_failed, TC_ACT_SHOT);
-	fill_probe(&message, node, bond, path, live, index);
+	fill_probe(&message, node, bond, path, live, index, connection);
 	if (bpf_skb_store_bytes(skb, MPB_ETH_HLEN + header_len - sizeof(message.header), &message,
 				sizeof(message), 0))
 		return finish(REASON_probe_failed, TC_ACT_SHOT);
@@ -145,7 +150,7 @@ struct received {
  * as of data but the header is checked. */
 static __always_inline void note_damage(struct mpb_session *session, struct wire_header *header, __u32 len)
 {
-	__u32 number = bpf_ntohs(header->path);
+	__u32 number = wire_path_number(header);
 	struct mpb_path_live *live;
 
 	if (number >= MPB_MAX_BOND_PATHS || len != sizeof(struct mac_message))
@@ -180,15 +185,28 @@ static __always_inline __u32 path_of_remote(struct __sk_buff *skb, struct receiv
 	return remote ? remote->path : MPB_NO_PATH;
 }
 
-static __always_inline void note_probe(struct __sk_buff *skb, struct received *rx, struct mpb_bond *bond,
+/* Which of our paths a probe came in on. Of its connections the first alone has a port
+ * that we know; the others go by what was learnt from that. */
+static __always_inline __u32 path_of_probe(struct __sk_buff *skb, struct received *rx,
+					   struct wire_header *header)
+{
+	__u32 number = wire_path_number(header);
+	__u32 index;
+
+	if (header->connection)
+		return number < MPB_MAX_BOND_PATHS ? rx->session->local_path[number] : MPB_NO_PATH;
+	index = path_of_remote(skb, rx, rx->outer.ip_offset);
+	if (number < MPB_MAX_BOND_PATHS)
+		rx->session->local_path[number] = index;
+	return index;
+}
+
+static __always_inline void note_probe(struct received *rx, struct mpb_bond *bond,
 				       struct mac_message *message, __u32 index)
 {
 	struct mpb_bond_live *bond_live = bond_live_get(rx->session->bond);
 	struct mpb_path_live *live = path_live_get(index);
-	__u32 number = bpf_ntohs(message->header.path);
 
-	if (number < MPB_MAX_BOND_PATHS)
-		rx->session->local_path[number] = index;
 	if (!bond_live)
 		return;
 	clock_advance(bond, bond_live, rx->now_ns);
@@ -265,7 +283,7 @@ static __always_inline int answer(struct __sk_buff *skb, struct received *rx, st
 	message->probe.hold_us = 0;
 	message->probe.sent_packets = bpf_htonl(sums[0]);
 	message->probe.received_packets = bpf_htonl(sums[1]);
-	message->probe.marks = path_marks(bond, index);
+	message->probe.marks = path_marks(bond, rx->session->bond, index, rx->now_ns);
 	sign(bond, message);
 	if (bpf_skb_store_bytes(skb, rx->message_offset, message, sizeof(*message), 0))
 		return finish(REASON_rx_truncated, TC_ACT_SHOT);
@@ -278,7 +296,7 @@ static __always_inline int take_answer(struct received *rx, struct mpb_bond *bon
 				       struct mac_message *message)
 {
 	struct mpb_bond_live *bond_live = bond_live_get(rx->session->bond);
-	__u32 number = bpf_ntohs(message->header.path);
+	__u32 number = wire_path_number(&message->header);
 	__u32 index = bond->first_path + number;
 	struct mpb_path_live *live = path_live_get(index);
 	struct mpb_path *path = path_get(index);
@@ -322,8 +340,10 @@ static __always_inline int receive_probe(struct __sk_buff *skb, struct received 
 		rx->session->heard = 1;
 	if ((message.header.version_type & 0xf) == WIRE_ANSWER)
 		return take_answer(rx, bond, &message);
-	index = path_of_remote(skb, rx, rx->outer.ip_offset);
-	note_probe(skb, rx, bond, &message, index);
+	if (is_surplus(rx->session, &message.header))
+		return finish(refuse_surplus(rx->session), TC_ACT_SHOT);
+	index = path_of_probe(skb, rx, &message.header);
+	note_probe(rx, bond, &message, index);
 	if (!bond->tx_session[bond->tx_live & 1])
 		return finish(REASON_rx_unanswerable, TC_ACT_SHOT);
 	return answer(skb, rx, bond, &message, index);

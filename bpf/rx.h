@@ -41,6 +41,30 @@ static __always_inline int is_local(void *data, void *data_end, struct outer *ou
 	return local_get(&key) != 0;
 }
 
+static __always_inline struct wire_header *bond_header(void *data, void *data_end, struct outer *outer)
+{
+	struct wire_header *header;
+
+	if (outer->family == AF_INET)
+		header = data + outer->ip_offset + sizeof(struct iphdr) + sizeof(struct udphdr);
+	else
+		header = data + outer->ip_offset + sizeof(struct ipv6hdr) + sizeof(struct udphdr);
+	return (void *)(header + 1) > data_end ? 0 : header;
+}
+
+/* Addressed to the bond's port, or an answer to one of our further connections? */
+static __always_inline int is_for_us(void *data, void *data_end, struct mpb_node *node, struct outer *outer)
+{
+	struct wire_header *header;
+
+	if (outer->dest_port == node->port)
+		return 1;
+	if (node->source_ports <= 1 || outer->fragment)
+		return 0;
+	header = bond_header(data, data_end, outer);
+	return header && answers_connection(node, header, outer->dest_port);
+}
+
 /* Whose packet is it? GO_ON with `session` set, or a reason. A packet of no
  * session of ours passes on unless one of our addresses is its destination: a
  * router may have a bond of somebody else's behind it. */
@@ -50,7 +74,9 @@ static __always_inline int classify(void *data, void *data_end, __u32 l2_len, __
 	struct wire_header *header;
 	__be64 number;
 
-	if (!parse_outer(data, data_end, l2_len, eth_proto, outer) || outer->dest_port != node->port)
+	if (!parse_outer(data, data_end, l2_len, eth_proto, outer))
+		return REASON_rx_not_ours;
+	if (!is_for_us(data, data_end, node, outer))
 		return REASON_rx_not_ours;
 	if (outer->fragment)
 		return is_local(data, data_end, outer) ? REASON_rx_fragment : REASON_rx_not_ours;
@@ -72,18 +98,10 @@ static __always_inline int classify(void *data, void *data_end, __u32 l2_len, __
 		return REASON_rx_bad_type;
 	if (header->flags & ~((header->version_type & 0xf) == WIRE_DATA ? WIRE_COPY : 0))
 		return REASON_rx_bad_type;
+	/* A probe is checked first: its path has to hear of damage. */
+	if ((header->version_type & 0xf) == WIRE_DATA && is_surplus(*session, header))
+		return refuse_surplus(*session);
 	return GO_ON;
-}
-
-static __always_inline struct wire_header *bond_header(void *data, void *data_end, struct outer *outer)
-{
-	struct wire_header *header;
-
-	if (outer->family == AF_INET)
-		header = data + outer->ip_offset + sizeof(struct iphdr) + sizeof(struct udphdr);
-	else
-		header = data + outer->ip_offset + sizeof(struct ipv6hdr) + sizeof(struct udphdr);
-	return (void *)(header + 1) > data_end ? 0 : header;
 }
 
 /* May this data packet, with `inner_len` bytes inside, come in? Cryptokey routing,
@@ -108,7 +126,7 @@ static __always_inline int admit(void *data, void *data_end, __u32 inner_len, st
 	if (!prefix || prefix->bond != session->bond)
 		return REASON_rx_source_not_allowed;
 	in->inner_proto = source.proto;
-	number = bpf_ntohs(header->path);
+	number = wire_path_number(header);
 	in->path = number < MPB_MAX_BOND_PATHS ? session->local_path[number] : MPB_NO_PATH;
 	in->is_copy = header->flags & WIRE_COPY;
 	in->number = bpf_ntohl(header->sequence);

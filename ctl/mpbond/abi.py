@@ -18,6 +18,7 @@ from mpbond.sources import bpf_dir
 ABI_VERSION = 6
 SLOTS = 256
 MAX_BOND_PATHS = 128
+MAX_CONNECTIONS = 128
 NO_PATH = 0xFFFF
 NO_SLOT = 0xFFFF
 RTT_SAMPLES = 64
@@ -59,6 +60,7 @@ class PathFlag(IntFlag):
 
 class PeerMark(IntFlag):
     SPARE = 1 << 8
+    SURPLUS = 1 << 16
     VALID = 1 << 30
 
 
@@ -84,7 +86,8 @@ NODE = np.dtype(
         ("build_id", "<u8"),
         ("handshake_tag", "<u8"),
         ("limiting", "<u4"),
-        ("limiting_pad", "<u4"),
+        ("source_ports", "<u4"),
+        ("source_port", ">u2", MAX_CONNECTIONS),
     ],
     align=True,
 )
@@ -117,7 +120,7 @@ BOND = np.dtype(
         ("tx_session", "<u8", 2),
         ("tx_mac_key", "<u8", 4),
         ("tx_live", "<u4"),
-        ("pad", "<u4"),
+        ("metadata_path", "<u4"),
         ("peer_id", "<u8"),
         ("order", "<u2", MAX_BOND_PATHS),
     ],
@@ -136,6 +139,8 @@ BOND_LIVE = np.dtype(
         ("turn", "<u8"),
         ("sequence", "<u8"),
         ("moved_flows", "<u8"),
+        ("surplus", "<u8"),
+        ("surplus_ns", "<u8"),
     ],
     align=True,
 )
@@ -181,7 +186,7 @@ PATH = np.dtype(
         ("number", "<u4"),
         ("forward_least_us", "<u4"),
         ("forward_most_us", "<u4"),
-        ("pad", "<u4"),
+        ("connections", "<u4"),
     ],
     align=True,
 )
@@ -237,6 +242,8 @@ SESSION = np.dtype(
     [
         ("bond", "<u4"),
         ("heard", "<u4"),
+        ("connections", "<u4"),
+        ("offered", "<u4"),
         ("made_ns", "<u8"),
         ("rx_mac_key", "<u8", 2),
         ("local_path", "<u2", MAX_BOND_PATHS),

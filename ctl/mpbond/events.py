@@ -25,6 +25,9 @@ class Kind(StrEnum):
     WEIGHTS = "weights"
     CAPACITY = "capacity"
     POLICY = "policy"
+    CONNECTIONS = "connections"
+    REFUSED = "connections-refused"
+    METADATA = "metadata-path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ _WORDS = {
     Kind.CAPACITY: "carries",
     Kind.WEIGHTS: "shares",
     Kind.POLICY: "policy",
+    Kind.CONNECTIONS: "connections",
+    Kind.REFUSED: "connections refused",
+    Kind.METADATA: "carries the metadata",
 }
 
 

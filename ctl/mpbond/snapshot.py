@@ -19,8 +19,9 @@ class PathSnapshot:
     then None; `deliveredRate`: data that the peer receives over it, Mbit/s.
     `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
-    call it a spare; None while it has not said. `network`: lan or wan; `priority`: the
-    lower goes first; `farther`: a spare for as long as a nearer path can be used."""
+    call it a spare; None while it has not said. `metadata`: one of its `connections` is
+    the bond's for metadata. `network`: lan or wan; `priority`: the lower goes first;
+    `farther`: a spare for as long as a nearer path can be used."""
 
     idx: int
     ifname: str
@@ -55,6 +56,8 @@ class PathSnapshot:
     peerSpare: bool | None
     avoided: bool
     avoidedMs: float
+    connections: int
+    metadata: bool
     network: str
     priority: int
     farther: bool
@@ -91,7 +94,9 @@ class KeySnapshot:
 class BondSnapshot:
     """One peer. `session`: "up" once any probe of the peer was heard and checked.
     `keys`: None where they come of a shared key; `rates`: None where there is no limit.
-    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force."""
+    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force.
+    `numConnections`: of all paths that are alive, `connections` the same as "1 + n";
+    `connectionsPerPath`: what both ends agreed on."""
 
     address: str
     name: str | None
@@ -110,6 +115,9 @@ class BondSnapshot:
     activePath: int | None
     session: str
     keys: KeySnapshot | None
+    numConnections: int
+    connections: str
+    connectionsPerPath: int
     rates: RateSnapshot | None
     paths: tuple[PathSnapshot, ...]
 

@@ -18,7 +18,6 @@ _SETTINGS = {
     "connectionPriorityQuicLan": "priority_quic_lan",
     "connectionPriorityTcpWan": "priority_tcp_wan",
     "connectionPriorityQuicWan": "priority_quic_wan",
-    "multipathEnabled": "multipath_enabled",
 }
 
 
@@ -34,8 +33,6 @@ def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
     where = f"peers.{peer.id}"
     if not peer.endpoints:
         yield f"{where}.endpoints", "a peer without endpoints arrives in a later version; name at least one"
-    if peer.num_connections > 1:
-        yield f"{where}.numConnections", "more than one connection arrives in a later version; leave it out"
     if peer.encryption is not Encryption.NONE:
         yield f"{where}.encryption", f"{peer.encryption} arrives in a later version; leave it out"
     yield from unsupported_policy(peer.policy)

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mpbond.connections import one_and_others
 from mpbond.snapshot import BondSnapshot, PathSnapshot, RateSnapshot, Snapshot
 
 _STATE_STYLE = {"up": "green", "waiting": "yellow", "held": "yellow", "down": "red", "link down": "red"}
@@ -67,8 +68,8 @@ def _table(*columns: tuple[str, str]) -> Table:
 
 def bond_list(snapshot: Snapshot) -> RenderableType:
     """One line a peer: who, which policy, how many links live."""
-    heads = (("peer", "l"), ("name", "f"), ("policy", "f"), ("links", "r"), ("session", "l"))
-    table = _table(*heads, ("failovers", "r"))
+    heads = (("peer", "l"), ("name", "f"), ("policy", "f"), ("links", "r"), ("conns", "r"))
+    table = _table(*heads, ("session", "l"), ("failovers", "r"))
     for bond in snapshot.bonds:
         style = "green" if bond.session == "up" else "red"
         table.add_row(
@@ -76,6 +77,7 @@ def bond_list(snapshot: Snapshot) -> RenderableType:
             bond.name or "-",
             bond.bondingPolicyStr,
             f"{bond.numAliveLinks}/{bond.numTotalLinks}",
+            bond.connections,
             Text(bond.session, style=style),
             str(bond.failoverEvents),
         )
@@ -98,6 +100,13 @@ def _session(bond: BondSnapshot) -> str:
     return f"{bond.session}, agreed {keys.age:.0f} s ago{renewed}{asking}"
 
 
+def _connections(bond: BondSnapshot) -> str:
+    """One for metadata and the others for data."""
+    if bond.connectionsPerPath == 1:
+        return bond.connections
+    return f"{bond.connections} ({bond.connectionsPerPath} agreed, on each path)"
+
+
 def _facts(bond: BondSnapshot) -> RenderableType:
     lines = [
         ("Peer", bond.address + (f" ({bond.name})" if bond.name else "")),
@@ -106,6 +115,7 @@ def _facts(bond: BondSnapshot) -> RenderableType:
         ("Link Select Method", bond.linkSelectMethod or "-"),
         ("Peer's Policy", bond.peerPolicy or "-"),
         ("Links", f"{bond.numAliveLinks}/{bond.numTotalLinks}"),
+        ("Connections", _connections(bond)),
         ("Session", _session(bond)),
         ("Failover Interval (ms)", str(bond.failoverInterval)),
         ("Up Delay (ms)", str(bond.upDelay)),
@@ -113,9 +123,7 @@ def _facts(bond: BondSnapshot) -> RenderableType:
         ("Failovers", str(bond.failoverEvents)),
     ]
     if bond.packetsPerLink is not None:
-        lines.insert(10, ("Packets Per Link", str(bond.packetsPerLink)))
-    if bond.keys is not None and bond.keys.connections is not None:
-        lines.insert(7, ("Connections", f"{bond.keys.connections} (agreed, on each path)"))
+        lines.insert(11, ("Packets Per Link", str(bond.packetsPerLink)))
     if bond.rates is not None:
         lines += _rates(bond.rates)
     return Text("\n".join(f"{name:<23}: {value}" for name, value in lines))
@@ -137,7 +145,7 @@ def _rates(rates: RateSnapshot) -> list[tuple[str, str]]:
 
 def _where(bond: BondSnapshot) -> Table:
     heads = (("idx", "r"), ("interface", "l"), ("local", "f"), ("path", "f"), ("mode", "l"), ("rx", "l"))
-    table = _table(*heads, ("score", "r"), ("state", "l"))
+    table = _table(*heads, ("conns", "r"), ("score", "r"), ("state", "l"))
     for path in bond.paths:
         state = Text(path.state, style=_STATE_STYLE.get(path.state, ""))
         if path.active:
@@ -152,6 +160,7 @@ def _where(bond: BondSnapshot) -> Table:
             path.address,
             mode,
             path.rx,
+            one_and_others(path.connections) if path.metadata else str(path.connections),
             _number(path.healthScore, 0),
             state,
         )

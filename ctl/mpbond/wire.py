@@ -17,7 +17,7 @@ PROBE_LEN = 40
 TYPE_DATA, TYPE_PROBE, TYPE_ANSWER, TYPE_HANDSHAKE = 0, 1, 2, 3
 # The share of a probe's bytes where damage is seen, and on which path: the session
 # number, were it damaged, would be nobody's, and the path number another path's.
-_UNTRACED = 8 + 2
+_UNTRACED = 8 + 1
 DAMAGE_SEEN = 1 - _UNTRACED / (HEADER_LEN + PROBE_LEN)
 
 _DONT_FRAGMENT = 0x4000
@@ -33,8 +33,10 @@ class Template:
     checksum: int
 
 
-def bond_header(session: bytes, path_number: int, *, kind: int = TYPE_DATA, sequence: int = 0) -> bytes:
-    return struct.pack("!BBHI8s", VERSION << 4 | kind, 0, path_number, sequence, session)
+def bond_header(
+    session: bytes, path_number: int, *, kind: int = TYPE_DATA, sequence: int = 0, connection: int = 0
+) -> bytes:
+    return struct.pack("!BBBBI8s", VERSION << 4 | kind, 0, connection, path_number, sequence, session)
 
 
 def template(local: Address, remote: Address, ports: tuple[int, int], number: int) -> Template:

@@ -101,10 +101,11 @@ def arp() -> Packet:
 
 def outer(family: int, payload: bytes, **fields: Any) -> Packet:
     """IP and UDP as the peer sends them to us, around `payload`. `fields` go to the
-    IP header; `number` chooses the peer's path, `dport` our port, `dst` our address."""
-    number, dport = fields.pop("number", 0), fields.pop("dport", PORT)
+    IP header; `number` chooses the peer's path, `dport` our port, `dst` our address,
+    `sport` the peer's port."""
+    number, dport, sport = fields.pop("number", 0), fields.pop("dport", PORT), fields.pop("sport", PORT)
     ends = {"src": str(peer_address(family, number)), "dst": LOCAL[family]} | fields
-    udp = UDP(sport=PORT, dport=dport, chksum=0) / Raw(payload)
+    udp = UDP(sport=sport, dport=dport, chksum=0) / Raw(payload)
     if family == 4:
         return IP(**({"flags": "DF", "id": 0, "ttl": 61} | ends)) / udp
     return IPv6(**({"hlim": 61} | ends)) / udp
@@ -134,9 +135,9 @@ def copy(
     return framed(outer(family, payload, number=number, **fields))
 
 
-def sent(family: int, number: int, payload: bytes, tos: int = 0) -> bytes:
+def sent(family: int, number: int, payload: bytes, tos: int = 0, sport: int = PORT) -> bytes:
     """IP and UDP as our path `number` sends them, around `payload`."""
-    udp = UDP(sport=PORT, dport=PORT, chksum=0) / Raw(payload)
+    udp = UDP(sport=sport, dport=PORT, chksum=0) / Raw(payload)
     remote = str(peer_address(family, number))
     if family == 4:
         return bytes(IP(src=LOCAL[4], dst=remote, tos=tos, id=0, flags="DF", ttl=64) / udp)

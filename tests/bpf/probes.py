@@ -30,12 +30,14 @@ class Probe:
     sent_packets: int = 0
     received_packets: int = 0
     marks: int = 0
+    connection: int = 0
 
     def message(self, session: sessions.Session) -> bytes:
         """Header, body and MAC."""
         numbers = (self.hold_us, self.sent_packets, self.received_packets, self.marks)
         fields = [number.to_bytes(4, "big") for number in numbers]
-        signed = wire.bond_header(session.number, self.number, kind=self.kind, sequence=self.sequence)
+        counted = {"sequence": self.sequence, "connection": self.connection}
+        signed = wire.bond_header(session.number, self.number, kind=self.kind, **counted)
         signed += _BODY.pack(self.sent_stamp, self.answer_stamp, *fields)
         return signed + siphash24(session.mac_key, signed)
 
@@ -44,11 +46,12 @@ def parse(message: bytes, session: sessions.Session) -> Probe:
     """Fails unless it is a whole message of the session with the right MAC."""
     assert len(message) == MESSAGE_LEN
     assert message[-MAC_LEN:] == siphash24(session.mac_key, message[:-MAC_LEN]), "MAC"
-    first, flags, number, sequence, found = struct.unpack_from("!BBHI8s", message)
+    first, flags, connection, number, sequence, found = struct.unpack_from("!BBBBI8s", message)
     assert (first >> 4, flags, found) == (wire.VERSION, 0, session.number)
     sent_stamp, answer_stamp, *fields = _BODY.unpack_from(message, wire.HEADER_LEN)
     hold_us, sent, received, marks = (int.from_bytes(raw, "big") for raw in fields)
-    return Probe(first & 0xF, number, sequence, sent_stamp, answer_stamp, hold_us, sent, received, marks)
+    read = (number, sequence, sent_stamp, answer_stamp, hold_us, sent, received, marks, connection)
+    return Probe(first & 0xF, *read)
 
 
 def marks_of(bond: Bond, path: int | None = None) -> int:

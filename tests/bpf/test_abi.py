@@ -143,7 +143,8 @@ WIRE_FIELDS = {
     "wire_header": {
         "version_type": (0, 1),
         "flags": (1, 1),
-        "path": (2, 2),
+        "connection": (2, 1),
+        "path_number": (3, 1),
         "sequence": (4, 4),
         "session": (8, 8),
     },

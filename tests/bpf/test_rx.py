@@ -105,7 +105,7 @@ CASES = [
     delivered("a path of the peer that never probed", 4, reply4(8), number=5),
     delivered("path number 127", 4, reply4(8), number=127),
     delivered("path number 128", 4, reply4(8), number=128),
-    delivered("path number 65535", 4, reply4(8), number=65_535),
+    delivered("path number 255", 4, reply4(8), number=255),
     Case("unknown session to our address", "rx_unknown_session", data(4, STRANGER, reply4(8))),
     Case("unknown session to our v6 address", "rx_unknown_session", data(6, STRANGER, reply4(8))),
     Case("unknown session passing through", "rx_not_ours", data(4, STRANGER, reply4(8), dst=NOBODY4)),

@@ -7,7 +7,7 @@ is told; messages to us go through rx, ours are taken from the carrier.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
@@ -15,6 +15,7 @@ import pytest
 
 from mpbond import wire
 from mpbond.config.model import LinkMode
+from mpbond.connections import Wishes
 from mpbond.controller.trust import LEAST_SILENCE_NS, MOST_RECEIVING, RETIRE_NS, WATCH_NS, Trust
 from mpbond.handshake import Agreed, Handshakes, Send, Way
 from mpbond.handshake_messages import Offer
@@ -59,6 +60,7 @@ class Pair:
     agreed: list[Agreed] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     probed: list[int] = field(default_factory=list)
+    wishes: list[Wishes] = field(default_factory=list)
 
     def start(self) -> None:
         """Our controller begins, for the first time or anew."""
@@ -71,8 +73,12 @@ class Pair:
             rekey_ns=REKEY_NS,
             say=self.said.append,
         )
-        self.trust.serve(threading.RLock(), self.probed.append)
+        self.trust.serve(threading.RLock(), self.probed.append, self._take)
         self.trust.follow(self.layout, self.now_ns)
+
+    def _take(self, bond: int, wishes: Wishes, now_ns: int, switch: Callable[[], None]) -> None:
+        self.wishes.append(wishes)
+        switch()
 
     def start_other(self) -> None:
         self.other = Handshakes(OTHER, entropy(5), rekey_ns=REKEY_NS)
@@ -297,6 +303,37 @@ def test_a_peer_that_went_while_its_answer_was_on_the_way(pair: Pair) -> None:
     pair.trust.follow(replace(pair.layout, bonds=()), pair.now_ns)
     pair.trust._perform(actions, pair.now_ns)
     assert pair.numbers == [] and pair.sending == bytes(8)
+
+
+def receiving(pair: Pair) -> list[tuple[int, int]]:
+    return [(one.connections, one.offered) for one in pair.rig.plane.sessions.receiving(0)]
+
+
+def test_a_session_has_the_connections_that_were_agreed_on(up: Pair) -> None:
+    """The other end wants 3, we want 8."""
+    assert up.wishes == [Wishes(8, 3)] and up.wishes[0].agreed == 8
+    assert receiving(up) == [(8, 8)]
+
+
+def test_a_new_controller_that_wants_as_many_asks_for_nothing(up: Pair) -> None:
+    up.probe_from_other()
+    up.later(50 * S)
+    up.trust.close()
+    up.start()
+    up.work()
+    assert receiving(up) == [(8, 8)] and len(up.wishes) == 1
+
+
+def test_a_new_controller_that_wants_another_number_begins_at_once(up: Pair) -> None:
+    up.probe_from_other()
+    up.later(50 * S)
+    up.trust.close()
+    (bond,) = up.layout.bonds
+    up.layout = replace(up.layout, bonds=(replace(bond, peer=replace(bond.peer, num_connections=1)),))
+    up.start()
+    up.work()
+    assert up.wishes[-1] == Wishes(1, 3)
+    assert receiving(up) == [(8, 8), (1, 1)], "what is on its way has the old one"
 
 
 def test_replays_change_nothing(up: Pair) -> None:

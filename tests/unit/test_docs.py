@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mpbond import abi, handshake
+from mpbond import abi, connections, handshake
 from mpbond.cli.main import app
 from mpbond.config import load_text
 from mpbond.config.model import BasePolicy
@@ -145,6 +145,10 @@ def test_every_reason_is_explained(name: str) -> None:
 
 def test_every_end_of_a_handshake_is_explained() -> None:
     assert set(first_cells(section(OPERATIONS, "Handshakes"))) == {*handshake.REASONS, "handshake_unsent"}
+
+
+def test_what_becomes_of_connections_is_explained() -> None:
+    assert set(first_cells(section(OPERATIONS, "Connections"))) == set(connections.REASONS)
 
 
 def test_no_reason_is_explained_that_is_none() -> None:

@@ -32,6 +32,7 @@ SHOWS = {
     "per-peer": {"active-backup", "balance-xor"},
     "public-keys": {"active-backup"},
     "rapid-failover": {"active-backup"},
+    "several-connections": {"balance-xor"},
     "site-to-site": {"balance-xor"},
     "spare-only-lte": {"balance-xor"},
     "two-equal-lines": {"balance-xor"},

@@ -18,7 +18,7 @@ PATH = PathSnapshot(
     deliveredRate=12.5, relativeQuality=0.9, healthScore=87.5,
     allocation=1.0, txPackets=1, txBytes=2, rxPackets=3, rxBytes=4,
     lastInAge=0.1, lastOutAge=0.2, assignedFlowCount=5, rx="tc",
-    flaps=2, heldMs=1500.5, peerSpare=False, avoided=False, avoidedMs=0.0,
+    flaps=2, heldMs=1500.5, peerSpare=False, avoided=False, avoidedMs=0.0, connections=8, metadata=True,
     network="lan", priority=10, farther=False,
 )  # fmt: skip
 SILENT = replace(PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None)
@@ -30,7 +30,8 @@ BOND = BondSnapshot(
     address="abcdef0123", name="berlin", bondingPolicyStr="rapid", configuredPolicy="office",
     peerPolicy="balance-xor", basePolicy="active-backup",
     linkSelectMethod="always", failoverInterval=1000, upDelay=0, downDelay=0, packetsPerLink=None,
-    numAliveLinks=1, numTotalLinks=2, failoverEvents=7, activePath=0, session="up", paths=(PATH, SILENT),
+    numAliveLinks=1, numTotalLinks=2, failoverEvents=7, activePath=0, session="up",
+    numConnections=8, connections="1 + 7", connectionsPerPath=8, paths=(PATH, SILENT),
 )  # fmt: skip
 FULL = Snapshot(
     interface="mp0", node="0123456789", pid=42, adopted=True, uptime_s=1.5, tickLateMs=0.25,

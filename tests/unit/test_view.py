@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from mpbond import view
+from mpbond.connections import one_and_others
 from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, Snapshot
 
 LONG_LOCAL = "2001:db8:1234:5678:9abc:def0:1234:5678"
@@ -53,6 +54,8 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         farther=False,
         avoided=False,
         avoidedMs=0.0,
+        connections=1,
+        metadata=idx == 1,
     )
     return replace(plain, **changes)
 
@@ -61,6 +64,8 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
 LONGEST = path(
     12,
     ifname="enp0s31f6abcdef",
+    connections=128,
+    metadata=True,
     localAddress=LONG_LOCAL,
     address=LONG_REMOTE,
     rx="xdp",
@@ -100,6 +105,9 @@ def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
         activePath=None,
         session="up",
         keys=None,
+        numConnections=len(paths),
+        connections=one_and_others(len(paths)),
+        connectionsPerPath=1,
         rates=None,
         paths=paths,
     )
@@ -119,10 +127,10 @@ def text(what: RenderableType, width: int = 80) -> str:
 
 
 LIST = """\
-peer        name    policy                  links  session     failovers
-────────────────────────────────────────────────────────────────────────
-00000000bb  berlin  office                    2/2  up                  1
-00000000cc  -       standard-active-backup    0/0  no session          1"""
+peer        name    policy                  links  conns  session     failovers
+───────────────────────────────────────────────────────────────────────────────
+00000000bb  berlin  office                    2/2  1 + 1  up                  1
+00000000cc  -       standard-active-backup    0/0      0  no session          1"""
 
 
 def test_list() -> None:
@@ -140,16 +148,17 @@ Base Policy            : balance-xor
 Link Select Method     : -
 Peer's Policy          : -
 Links                  : 2/2
+Connections            : 1 + 1
 Session                : up
 Failover Interval (ms) : 100
 Up Delay (ms)          : 0
 Down Delay (ms)        : 0
 Failovers              : 1
 
-idx  interface  local      path            mode     rx  score  state
-────────────────────────────────────────────────────────────────────────
-  1  eth1       10.77.1.1  10.77.1.2:9944  primary  tc     90  up active
-  2  eth2       10.77.2.1  10.77.2.2:9944  spare    tc     90  up
+idx  interface  local      path            mode     rx  conns  score  state
+───────────────────────────────────────────────────────────────────────────────
+  1  eth1       10.77.1.1  10.77.1.2:9944  primary  tc  1 + 0     90  up active
+  2  eth2       10.77.2.1  10.77.2.2:9944  spare    tc      1     90  up
 
 idx   lat   pdv  plr  per  speed  rx_age  tx_age  eligible  bonded
 ──────────────────────────────────────────────────────────────────
@@ -182,8 +191,8 @@ def test_nothing_is_cut_at_80_columns() -> None:
         assert word in words, word
     for value in ("enp0s31f6abcdef", "12346", "999.94", "0.1234", "1000000", "10000.0T", "123456", "never"):
         assert value in words, value
-    start = lines[12].index("local"), lines[12].index("path")
-    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[14:22])
+    start = lines[13].index("local"), lines[13].index("path")
+    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[15:27])
 
 
 def test_wide_terminals_get_one_line_a_path() -> None:
@@ -256,7 +265,7 @@ def test_counts(value: int, shown: str) -> None:
 )
 def test_ages(age_ms: float | None, shown: str) -> None:
     found = bond(path(1, lastInAge=age_ms))
-    row = text(view.bond_show(snapshot(found), found)).splitlines()[18]
+    row = text(view.bond_show(snapshot(found), found)).splitlines()[19]
     assert row.split()[6] == shown
 
 
@@ -290,7 +299,7 @@ def test_a_held_path_says_for_how_long_and_why() -> None:
 def test_mode_says_for_whose_sake_a_path_is_a_spare(
     mode: str, by_peer: bool | None, farther: bool, shown: str
 ) -> None:
-    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer, farther=farther))[14]
+    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer, farther=farther))[15]
 
 
 def test_the_peers_policy() -> None:
@@ -306,13 +315,21 @@ def keyed(**changes: Any) -> KeySnapshot:
     return replace(KeySnapshot(age=42.4, rekeys=0, tries=0, connections=3, features=()), **changes)
 
 
+def test_connections_are_one_and_the_others() -> None:
+    """Where there are several on a path, with what both ends have agreed on."""
+    lines = shown_of(path(1, connections=3), numConnections=3, connections="1 + 2", connectionsPerPath=3)
+    assert "Connections            : 1 + 2 (3 agreed, on each path)" in lines
+    assert " 1 + 2 " in next(line for line in lines if line.endswith("up active"))
+    other = shown_of(path(2, connections=128, state="down", active=False, alive=False))
+    assert " 128 " in next(line for line in other if line.endswith("down"))
+
+
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
         (keyed(), "Session                : up, agreed 42 s ago"),
         (keyed(rekeys=7), "Session                : up, agreed 42 s ago, renewed 7 times"),
         (keyed(tries=2), "Session                : up, agreed 42 s ago; asked 2 times for another"),
-        (keyed(), "Connections            : 3 (agreed, on each path)"),
     ],
 )
 def test_a_session_of_a_handshake(keys: KeySnapshot, line: str) -> None:

@@ -35,14 +35,14 @@ def of(addresses: tuple[object, object], number: int = 5) -> Template:
 @pytest.mark.parametrize(
     ("kind", "sequence", "expected"),
     [
-        (TYPE_DATA, 0, "10 00 0102 00000000 0102030405060708"),
-        (TYPE_PROBE, 1, "11 00 0102 00000001 0102030405060708"),
-        (TYPE_ANSWER, 0xFFFFFFFF, "12 00 0102 ffffffff 0102030405060708"),
-        (TYPE_HANDSHAKE, 0, "13 00 0102 00000000 0102030405060708"),
+        (TYPE_DATA, 0, "10 00 03 7f 00000000 0102030405060708"),
+        (TYPE_PROBE, 1, "11 00 03 7f 00000001 0102030405060708"),
+        (TYPE_ANSWER, 0xFFFFFFFF, "12 00 03 7f ffffffff 0102030405060708"),
+        (TYPE_HANDSHAKE, 0, "13 00 03 7f 00000000 0102030405060708"),
     ],
 )
 def test_bond_header(kind: int, sequence: int, expected: str) -> None:
-    header = bond_header(SESSION, 0x0102, kind=kind, sequence=sequence)
+    header = bond_header(SESSION, 127, kind=kind, sequence=sequence, connection=3)
     assert header == bytes.fromhex(expected)
     assert len(header) == HEADER_LEN
 

@@ -89,6 +89,7 @@ def _peer(value: Value, ident: str, own: Node | None, taken: _Taken, bonds: Bond
     _check_keys(section)
     if peer.public_key is not None:
         _check_public_key(section, peer, own)
+    _warn_unnegotiated(section, peer)
     _warn_unlisted_links(section, peer)
     return peer
 
@@ -124,6 +125,16 @@ def _allowed(value: Value, ident: str, taken: _Taken) -> tuple[Network, ...]:
     if not list(value.items(_ALLOWED)):
         raise value.invalid(_ALLOWED, found="an empty list")
     return networks
+
+
+def _warn_unnegotiated(section: Section, peer: Peer) -> None:
+    """With a shared key alone nothing is said of what an end wants."""
+    at = section.given("numConnections")
+    if at is not None and peer.num_connections > 1 and peer.public_key is None:
+        at.warn(
+            "has no effect with a shared key alone, where the ends agree on nothing: one connection is used; "
+            "give both ends publicKey"
+        )
 
 
 def _warn_unlisted_links(section: Section, peer: Peer) -> None:

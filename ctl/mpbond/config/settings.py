@@ -73,6 +73,8 @@ def bonds(value: Value) -> Bonds:
     default = section.take("defaultBondingPolicy", reference, known[BasePolicy.NONE])
     by_peer = section.take("peerSpecificBonds", references, {})
     _warn_unbonded(section, bare_settings)
+    if not bare_settings.multipath_enabled:
+        default, by_peer = known[BasePolicy.NONE], {}
     return Bonds(bare_settings, default, tuple(custom.values()), by_peer)
 
 

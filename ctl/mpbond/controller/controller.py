@@ -21,6 +21,7 @@ from mpbond.controller import adopt, reading
 from mpbond.controller.apply import Applier
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import BondState
+from mpbond.controller.connecting import Connecting
 from mpbond.controller.limiting import Limiting
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
@@ -73,6 +74,7 @@ class Controller:
         self._measuring = Measuring()
         self.scoring = scoring
         self.history = History(say)
+        self.connecting = Connecting(plane, self.history)
         self.limiting = Limiting(plane, config.interface.name)
         self._balancing = Balancing(plane, self.history, ethtool.speed_mbit)
         # Bonds where a policy may be about to move: scores changed, or one is ahead.
@@ -160,6 +162,7 @@ class Controller:
         )
         self._balancing.follow(states)
         self.scoring.follow(states)
+        self.connecting.follow(states)
         ranked = self._rank(inventory)
         self.limiting.follow(states, limit_in_lan=self.config.settings.limit_bandwidth_in_lan)
         for bond in ranked:
@@ -222,6 +225,7 @@ class Controller:
         with self.lock:
             self._undecided |= self._measure(now_ns)
             self.scoring.update(now_ns, self._measuring.latest, self._alive)
+            self.connecting.tick(now_ns)
             if self.trust is not None:
                 self.limiting.hear(self.trust.receive_rates())
             is_period = now_ns >= self._period_due_ns
@@ -323,6 +327,7 @@ class Controller:
         after = state.assign(period=period)
         bond = state.spec.index
         self.plane.bonds_live[bond]["failovers"] = state.failovers
+        self.connecting.assigned(state, now_ns)
         if after != before:
             self.plane.set_order(bond, after.order, after.preferred)
             self.limiting.assigned(state)
@@ -394,6 +399,7 @@ class Controller:
                     self._measuring,
                     self._balancing,
                     self.scoring,
+                    self.connecting,
                     now_ns,
                     configured=self._configured[state.spec.peer.id],
                     keys=self.trust.state(state.spec.peer.id, now_ns) if self.trust else None,
@@ -409,6 +415,8 @@ class Controller:
                 uptime_s=round((now_ns - self._started_ns) / 1e9, 1),
                 tickLateMs=round(self._prober.late_ns / 1e6, 3),
                 bonds=bonds,
-                reasons=self.plane.reason_counts() | (self.trust.counts() if self.trust else {}),
+                reasons=self.plane.reason_counts()
+                | (self.trust.counts() if self.trust else {})
+                | self.connecting.counts(),
                 notes=tuple(self._applier.notes),
             )

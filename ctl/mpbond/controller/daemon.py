@@ -99,6 +99,7 @@ class Daemon:
                 controller.trust.wake()
                 handshaker.join()
                 controller.trust.close()
+            controller.connecting.close()
             if not self._keep:
                 for left in registry.remove(ipr, name):
                     self._say(f"removed the {left.what} on {left.ifname}")
@@ -195,7 +196,7 @@ class Daemon:
             controller.probe_at_once(bond)
             self._wake_loop()
 
-        trust.serve(controller.lock, probe)
+        trust.serve(controller.lock, probe, controller.connecting.take_session)
         thread = threading.Thread(target=self._handshakes, args=(trust,), name="handshakes", daemon=True)
         thread.start()
         return thread

@@ -19,6 +19,9 @@ from mpbond.kernel.dataplane import Dataplane
 
 MIN_INTERVAL_NS = 5_000_000
 PROBES_PER_INTERVAL = 4
+# Every connection of a path is probed within this: NATs keep a UDP flow for half a minute
+# at least. Every second probe is connection 0's.
+KEEP_NS = 20_000_000_000
 # Probe intervals without proof after which a path is suspected.
 SUSPICION = 1.5
 
@@ -81,10 +84,18 @@ class Prober:
         bonds = self._bonds[due[self._bonds]]
         if not len(bonds):
             return
+        chosen = np.repeat(chosen, self._times(chosen))
         for start in range(0, len(chosen), abi.TICK_PATHS):
             self._send(chosen[start : start + abi.TICK_PATHS])
         self.late_ns = max(0, now_ns - int(self._due_ns[bonds].min()))
         self._schedule(bonds, now_ns)
+
+    def _times(self, paths: Array) -> Array:
+        """How often each is probed at once; more than once where it has many connections."""
+        further = np.maximum(self._plane.paths["connections"][paths].astype(np.int64), 1) - 1
+        interval_ns = self._interval_ns[paths // self._plane.block]
+        times: Array = np.maximum(1, -(-2 * further * interval_ns // KEEP_NS))
+        return times
 
     def _send(self, paths: Array) -> None:
         body = np.concatenate(([len(paths)], paths)).astype("<u2").tobytes()

@@ -9,8 +9,10 @@ import numpy as np
 
 from mpbond import abi
 from mpbond.config.model import BasePolicy
+from mpbond.connections import one_and_others
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import ONE_PATH, BondState
+from mpbond.controller.connecting import Connecting
 from mpbond.controller.measuring import Measuring
 from mpbond.controller.scoring import Scoring
 from mpbond.controller.trust import KeyState
@@ -84,9 +86,11 @@ def path_snapshot(
     measuring: Measuring,
     balancing: Balancing,
     scoring: Scoring,
+    connecting: Connecting,
     now_ns: int,
 ) -> PathSnapshot:
     index = state.index_of(path)
+    count, metadata = connecting.of_path(state.spec.index, index)
     stats: Any = plane.path_stats[index]
     live: Any = plane.paths_live[index]
     health = state.health[index]
@@ -133,6 +137,8 @@ def path_snapshot(
         peerSpare=marks.spare if marks else None,
         avoided=balance.avoided,
         avoidedMs=round(balance.wait_ms, 1),
+        connections=count,
+        metadata=metadata,
         network=state.precedence_of(index).reach.value,
         priority=state.precedence_of(index).number,
         farther=index in state.farther(),
@@ -175,6 +181,7 @@ def bond_snapshot(
     measuring: Measuring,
     balancing: Balancing,
     scoring: Scoring,
+    connecting: Connecting,
     now_ns: int,
     *,
     configured: str,
@@ -185,10 +192,11 @@ def bond_snapshot(
     where they come of a shared key."""
     spec, policy = state.spec, state.spec.policy
     paths = tuple(
-        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, scoring, now_ns)
+        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, scoring, connecting, now_ns)
         for path in spec.paths
     )
     active_backup = policy.base in ONE_PATH
+    total = sum(path.connections for path in paths if path.alive)
     first = next((path.idx for path in paths if path.active), None)
     return BondSnapshot(
         address=spec.peer.id,
@@ -208,6 +216,9 @@ def bond_snapshot(
         activePath=first if active_backup else None,
         session=_session(plane, state, now_ns),
         keys=_keys(keys),
+        numConnections=total,
+        connections=one_and_others(total),
+        connectionsPerPath=connecting.agreed(spec.index),
         rates=rates,
         paths=paths,
     )

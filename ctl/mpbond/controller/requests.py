@@ -191,6 +191,8 @@ def _policy_named(config: Config, name: str) -> Policy:
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
         raise UsageError(f"no policy {name!r} in {config.file}; {advice}")
+    if not config.settings.multipath_enabled and known[name].base not in ONE_PATH:
+        raise UsageError(f"policy {name} uses several paths, and multipathEnabled is false in {config.file}")
     for what, instead in unsupported_policy(known[name]):
         raise UsageError(f"{what}: {instead}")
     return known[name]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mpbond import connections
+from mpbond.connections import Wishes
 from mpbond.controller.carrier import Carrier
 from mpbond.handshake import Action, Agreed, Handshakes, Send, Way
 from mpbond.handshake_messages import Feature, Offer, tag_of
@@ -42,6 +43,8 @@ LEAST_SILENCE_NS = 10_000_000_000
 _MESSAGES_AT_ONCE = 64
 
 Say = Callable[[str], None]
+# Bond, wishes, time, and what takes the session.
+Take = Callable[[int, Wishes, int, Callable[[], None]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,12 @@ class _Peer:
     def id(self) -> str:
         return self.spec.peer.id
 
+    @property
+    def wishes(self) -> Wishes:
+        """A peer that has not said anything counts as one that wants a single connection."""
+        there = self.offer.connections if self.offer else connections.DEFAULT
+        return Wishes(connections.wanted(self.spec.peer.num_connections), there)
+
 
 class Trust:
     """Of one node with those peers that have a public key. `psks`: by their ids."""
@@ -97,6 +106,7 @@ class Trust:
         self._lock = threading.RLock()
         self._bonds_lock: threading.RLock = threading.RLock()
         self._probe: Callable[[int], None] = lambda bond: None
+        self._take: Take = lambda bond, wishes, now_ns, switch: switch()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)
         self._silence_due_ns = 0
         self._unsent = 0
@@ -139,6 +149,8 @@ class Trust:
         peer.made_ns = (heard or peer.receiving)[-1].made_ns
         peer.retire_ns = now_ns + RETIRE_NS
         self._machine.resume(peer.id, peer.made_ns)
+        if peer.receiving[-1].offered != connections.wanted(peer.spec.peer.num_connections):
+            self._machine.begin(peer.id, now_ns)
 
     def state(self, peer_id: str, now_ns: int) -> KeyState | None:
         """None of peers without a public key."""
@@ -151,9 +163,7 @@ class Trust:
                 age_ns=None if peer.made_ns is None else now_ns - peer.made_ns,
                 rekeys=max(0, peer.sessions - 1),
                 tries=self._machine.tries(peer_id),
-                connections=connections.agreed(peer.spec.peer.num_connections, offer.connections)
-                if offer
-                else None,
+                connections=peer.wishes.agreed if offer else None,
                 features=offer.features if offer else Feature.NONE,
             )
 
@@ -168,10 +178,10 @@ class Trust:
 
     # ---- the calls of a thread of its own ------------------------------------------
 
-    def serve(self, lock: threading.RLock, probe: Callable[[int], None]) -> None:
-        """Before the first `work`: the controller's lock, and what has a bond probed at
-        once, by its index."""
-        self._bonds_lock, self._probe = lock, probe
+    def serve(self, lock: threading.RLock, probe: Callable[[int], None], take: Take) -> None:
+        """Before the first `work`: the controller's lock, what has a bond probed at once,
+        by its index, and what fits its connections to a session as that is taken."""
+        self._bonds_lock, self._probe, self._take = lock, probe, take
 
     def fds(self) -> tuple[int, int]:
         """Readable when there is something to do before `next_due_ns`."""
@@ -228,8 +238,8 @@ class Trust:
             peer = self._peers.get(agreed.peer)
             if peer is None:
                 return  # gone meanwhile, and its bond with it
-            self._receive_under(peer, agreed.session.rx, now_ns)
             peer.offer = agreed.offer
+            self._receive_under(peer, agreed.session.rx, now_ns)
             peer.watch_ns = now_ns + WATCH_NS
             if agreed.initiator:
                 self._send_under(peer, agreed.session, now_ns)
@@ -239,7 +249,10 @@ class Trust:
     def _receive_under(self, peer: _Peer, session: Session, now_ns: int) -> None:
         heard = [one for one in peer.receiving if one.heard]
         after = (heard or peer.receiving)[-1].number if peer.receiving else b""
-        self._plane.sessions.receive_under(peer.spec.index, session, now_ns, after)
+        wishes = peer.wishes
+        self._plane.sessions.receive_under(
+            peer.spec.index, session, now_ns, after, connections=wishes.agreed, offered=wishes.here
+        )
         peer.receiving.append(Receiving(session.number, peer.spec.index, now_ns, False))
         while len(peer.receiving) > MOST_RECEIVING:
             # The oldest, but for the one that the peer uses.
@@ -251,7 +264,8 @@ class Trust:
         peer.receiving.remove(one)
 
     def _send_under(self, peer: _Peer, session: SessionPair, now_ns: int) -> None:
-        self._plane.sessions.send_under(peer.spec.index, session.tx)
+        index, sending = peer.spec.index, self._plane.sessions
+        self._take(index, peer.wishes, now_ns, lambda: sending.send_under(index, session.tx))
         if peer.made_ns is None:
             self._say(f"{peer.id}: session agreed")
         peer.made_ns, peer.waiting = now_ns, None

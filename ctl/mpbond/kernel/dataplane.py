@@ -83,7 +83,7 @@ class Dataplane:
         plane.node["stamp_offset"] = secrets.randbits(62)
         plane.node["build_id"] = sources.build_id(sizes.defines(cpus))
         plane.bonds_live["active_path"] = abi.NO_PATH
-        plane.bonds["order"] = abi.NO_PATH
+        plane.bonds["order"] = plane.bonds["metadata_path"] = abi.NO_PATH
         plane.weights["path"] = abi.NO_PATH
         return plane
 
@@ -186,7 +186,7 @@ class Dataplane:
         self.sessions.remove_all(index)
         with self.lock:
             self.bonds[index] = np.zeros((), abi.BOND)
-            self.bonds[index]["order"] = abi.NO_PATH
+            self.bonds[index]["order"] = self.bonds[index]["metadata_path"] = abi.NO_PATH
             self.bonds_live[index] = np.zeros((), abi.BOND_LIVE)
             self.bonds_live[index]["active_path"] = abi.NO_PATH
             self.weights[2 * index : 2 * index + 2]["path"] = abi.NO_PATH

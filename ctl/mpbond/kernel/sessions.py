@@ -21,12 +21,15 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Receiving:
-    """A session that the peer may send under. `heard`: it has, with a checked probe."""
+    """A session that the peer may send under. `heard`: it has, with a checked probe.
+    `connections`: agreed on for each path; `offered`: what this end had asked for."""
 
     number: bytes
     bond: int
     made_ns: int
     heard: bool
+    connections: int = 1
+    offered: int = 1
 
 
 class Sessions:
@@ -53,13 +56,23 @@ class Sessions:
 
     # ---- receiving ----------------------------------------------------------------------
 
-    def receive_under(self, bond: int, session: Session, made_ns: int, after: bytes = b"") -> None:
+    def receive_under(
+        self,
+        bond: int,
+        session: Session,
+        made_ns: int,
+        after: bytes = b"",
+        *,
+        connections: int = 1,
+        offered: int = 1,
+    ) -> None:
         """Beside those that are valid. What `after`, a session of the same peer, has learnt
         of its paths goes with it; a session that is there already stays as it is."""
         if self._receiving.get(session.number) is not None:
             return
         value = np.zeros((), abi.SESSION)
         value["bond"], value["made_ns"] = bond, made_ns
+        value["connections"], value["offered"] = connections, offered
         value["rx_mac_key"] = np.frombuffer(session.mac_key, "<u8")
         before = self._entry(after) if after else None
         value["local_path"] = abi.NO_PATH if before is None else before["local_path"]
@@ -75,7 +88,8 @@ class Sessions:
             entry = self._entry(number)
             if entry is not None:
                 made_ns, heard = int(entry["made_ns"]), bool(entry["heard"])
-                found.append(Receiving(number, int(entry["bond"]), made_ns, heard))
+                counts = int(entry["connections"]), int(entry["offered"])
+                found.append(Receiving(number, int(entry["bond"]), made_ns, heard, *counts))
         return sorted(found, key=lambda one: one.made_ns)
 
     def was_heard(self, number: bytes) -> bool:

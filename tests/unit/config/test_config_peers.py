@@ -291,3 +291,26 @@ def test_endpoint_on_a_link_that_the_policy_leaves_out_is_warned_about() -> None
     text += "settings: {defaultBondingPolicy: p, policies: {p: {basePolicy: broadcast, links: {eth0: {}}}}}\n"
     (warning,) = good(text).warnings
     assert f"{P}.endpoints: 192.0.2.1 is tied to eth7, which policy p does not use" in warning
+
+
+SHARED = ["key: '" + ZERO_KEY + "'", "keyFile: k"]
+
+
+@pytest.mark.parametrize("key", SHARED)
+@pytest.mark.parametrize("number", [2, 200])
+def test_several_connections_with_a_shared_key_are_warned_about(key: str, number: int) -> None:
+    """There is no handshake that could agree on them."""
+    text = peers(f"{key}, allowed: [10.0.0.0/8], numConnections: {number}")
+    (warning,) = good(text).warnings
+    assert "numConnections: has no effect with a shared key alone" in warning
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1])
+def test_one_connection_with_a_shared_key_is_as_it_is(number: int) -> None:
+    text = peers(f"{SHARED[0]}, allowed: [10.0.0.0/8], numConnections: {number}")
+    assert good(text).warnings == ()
+
+
+@pytest.mark.parametrize("shared", ["", f", key: '{ZERO_KEY}'"])
+def test_several_connections_with_a_public_key(shared: str) -> None:
+    assert good(by_public_key(f"publicKey: {BASE64}{shared}, numConnections: 8")).warnings == ()

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from mpbond.config.model import Settings
+from mpbond.config.model import BasePolicy, Settings
 from tests.unit.config.sample import HEAD, ZERO_KEY, Bad, assert_bad, assert_only, good, problems, settings
 
 S = "settings"
@@ -190,6 +190,14 @@ def test_bonds_without_multipath_are_warned_about() -> None:
     text = settings("multipathEnabled: false, defaultBondingPolicy: broadcast, peerSpecificBonds: {}")
     keys = [warning.split(": ")[1] for warning in good(text).warnings]
     assert keys == ["settings.defaultBondingPolicy", "settings.peerSpecificBonds"]
+
+
+def test_without_multipath_every_peer_has_one_path() -> None:
+    """Whatever is given beside it."""
+    body = "defaultBondingPolicy: broadcast, peerSpecificBonds: {abcdef0123: balance-rr}"
+    config = good(settings(f"multipathEnabled: false, {body}").replace("peers: {}", f"peers: {PEERS}"))
+    assert config.default_policy.base is BasePolicy.NONE
+    assert {peer.policy.base for peer in config.peers} == {BasePolicy.NONE}
 
 
 @pytest.mark.parametrize("chosen", ["broadcast", "own", "none"])
