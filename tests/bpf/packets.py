@@ -101,10 +101,10 @@ def arp() -> Packet:
 
 def outer(family: int, payload: bytes, **fields: Any) -> Packet:
     """IP and UDP as the peer sends them to us, around `payload`. `fields` go to the
-    IP header; `number` chooses the peer's path, `dport` our port, `dst` our address."""
-    number, dport = fields.pop("number", 0), fields.pop("dport", PORT)
+    IP header; `number` chooses the peer's path, `sport` its port, `dport` ours, `dst` our address."""
+    number, dport, sport = fields.pop("number", 0), fields.pop("dport", PORT), fields.pop("sport", PORT)
     ends = {"src": str(peer_address(family, number)), "dst": LOCAL[family]} | fields
-    udp = UDP(sport=PORT, dport=dport, chksum=0) / Raw(payload)
+    udp = UDP(sport=sport, dport=dport, chksum=0) / Raw(payload)
     if family == 4:
         return IP(**({"flags": "DF", "id": 0, "ttl": 61} | ends)) / udp
     return IPv6(**({"hlim": 61} | ends)) / udp

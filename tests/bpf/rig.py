@@ -128,6 +128,8 @@ class Rig:
         plane.paths[:] = np.zeros((), abi.PATH)
         for array in (plane.paths_live, plane.path_stats):
             array.view(np.uint8)[:] = POISON
+        # Probes are numbered on, whatever was there.
+        plane.paths_live["probes_sent"] = 0
         plane._reasons[:] = 0
         plane.flow_cache[:] = 0
         self.lab.drain()

@@ -251,6 +251,7 @@ def test_maps_hold_these_structs(plane: Any) -> None:
         "flows": "mpb_flow",
         "redundant": "mpb_redundant",
         "copies": "mpb_copies",
+        "fars": "mpb_far",
         "sessions": "mpb_session",
         "remotes": "mpb_remote",
         "locals": "mpb_local",

@@ -34,6 +34,7 @@ MAPS = (
     "flow_cache",
     "redundant",
     "copies",
+    "fars",
     "sessions",
     "remotes",
     "locals",

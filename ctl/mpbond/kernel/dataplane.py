@@ -59,6 +59,7 @@ class Dataplane:
         self.slot_bytes: Array = maps["slot_bytes"].memory(abi.COUNTER).reshape(-1, abi.SLOTS)
         self.paths: Array = maps["paths"].memory(abi.PATH)
         self.paths_live: Array = maps["paths_live"].memory(abi.PATH_LIVE)
+        self.fars: Array = maps["fars"].memory(abi.FAR)
         self.flow_cache: Array = maps["flow_cache"].memory(np.dtype("<u8"))
         self.redundant: Array = maps["redundant"].memory(abi.REDUNDANT)
         self.copies: Array = maps["copies"].memory(abi.COPIES)
@@ -190,6 +191,8 @@ class Dataplane:
             self.bonds_live[index]["active_path"] = abi.NO_PATH
             self.weights[2 * index : 2 * index + 2]["path"] = abi.NO_PATH
             self.copies[index] = np.zeros((), abi.COPIES)
+            first = self.path_index(index, 0)
+            self.fars[first : first + self.block] = np.zeros((), abi.FAR)
             self.slot_bytes[index] = 0
             self.redundant[index] = np.zeros((), abi.REDUNDANT)
 
@@ -214,7 +217,7 @@ class Dataplane:
         path = self.paths[index]
         with self.lock:
             if not int(path["flags"]) & abi.PathFlag.USED:
-                self.paths_live[index] = np.zeros((), abi.PATH_LIVE)
+                self._clear_live(index)
                 self.path_stats[index] = np.zeros((), abi.PATH_STATS)
                 self.set_forward(index, 0, FORWARD_UNKNOWN_US)
             path["ifindex"], path["bond"], path["number"] = entry.ifindex, entry.bond, entry.number
@@ -235,6 +238,12 @@ class Dataplane:
         local["paths"] = 1
         self.maps["locals"].put(local_key(entry.local), local.tobytes())
         return index
+
+    def _clear_live(self, index: int) -> None:
+        """Its probes are numbered on: within a session the peer takes no number twice."""
+        sent = int(self.paths_live[index]["probes_sent"])
+        self.paths_live[index] = np.zeros((), abi.PATH_LIVE)
+        self.paths_live[index]["probes_sent"] = sent
 
     def remove_path(self, entry: PathEntry, *, last_of_local: bool) -> None:
         index = self.path_index(entry.bond, entry.number)
