@@ -19,7 +19,8 @@ class PathSnapshot:
     then None; `deliveredRate`: data that the peer receives over it, Mbit/s.
     `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
-    call it a spare; None while it has not said."""
+    call it a spare; None while it has not said. `learnt`: `address` comes of the peer's
+    probes, and `configuredAddress` is the file's; None where that has none."""
 
     idx: int
     ifname: str
@@ -54,6 +55,8 @@ class PathSnapshot:
     peerSpare: bool | None
     avoided: bool
     avoidedMs: float
+    learnt: bool = False
+    configuredAddress: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class KeySnapshot:
 class BondSnapshot:
     """One peer. `session`: "up" once any probe of the peer was heard and checked.
     `keys`: None where they come of a shared key.
-    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force."""
+    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force. `waits`: the file
+    has no endpoints of the peer, so it has to begin."""
 
     address: str
     name: str | None
@@ -93,6 +97,7 @@ class BondSnapshot:
     session: str
     keys: KeySnapshot | None
     paths: tuple[PathSnapshot, ...]
+    waits: bool = False
 
     def as_json(self, *, with_paths: bool = True) -> dict[str, Any]:
         data = asdict(self)

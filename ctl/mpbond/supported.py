@@ -37,8 +37,6 @@ def unsupported_policy(policy: Policy) -> Iterator[tuple[str, str]]:
 
 def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
     where = f"peers.{peer.id}"
-    if not peer.endpoints:
-        yield f"{where}.endpoints", "a peer without endpoints arrives in a later version; name at least one"
     if peer.num_connections > 1:
         yield f"{where}.numConnections", "more than one connection arrives in a later version; leave it out"
     if peer.max_send_kbps or peer.max_recv_kbps:

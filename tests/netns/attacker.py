@@ -1,9 +1,10 @@
 """What an attacker does, run in the namespace of a host of a lab.
 
 `attacker.py send DEST SECONDS PPS` reads a JSON list of UDP payloads (hex) and sends them
-in turn to DEST's bond port, each from a random source in 198.18.0.0/15; it prints how
-many it has sent. `attacker.py record SECONDS` prints a JSON list of [destination, payload]
-of the handshake messages that pass.
+in turn to DEST's bond port, each from a random source in 198.18.0.0/15 or, with SOURCE behind
+that, from there; it prints how many it has sent. `attacker.py record SECONDS` prints a JSON
+list of [destination, payload] of the handshake messages that pass; with `probes` behind that,
+of probes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 BOND_PORT = 9944
 _ETH_P_ALL = 3
 _SOURCES = 0xC6120000  # 198.18.0.0/15: RFC 2544
-_HANDSHAKE = 0x13
+_HANDSHAKE, _PROBE = 0x13, 0x11
 _BURST = 50
 
 
@@ -29,10 +30,12 @@ def packet(source: bytes, dest: bytes, payload: bytes) -> bytes:
     return head + struct.pack("!HHHH", BOND_PORT, BOND_PORT, 8 + len(payload), 0) + payload
 
 
-def send(dest: str, seconds: float, pps: float) -> int:
+def send(dest: str, seconds: float, pps: float, source: str | None = None) -> int:
     payloads = [bytes.fromhex(text) for text in json.load(sys.stdin)]
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     sources = [struct.pack("!I", _SOURCES | random.getrandbits(17)) for _ in range(4096)]
+    if source is not None:
+        sources = [socket.inet_aton(source)]
     to = socket.inet_aton(dest)
     began, sent = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
@@ -45,7 +48,7 @@ def send(dest: str, seconds: float, pps: float) -> int:
     return sent
 
 
-def record(seconds: float) -> list[tuple[str, str]]:
+def record(seconds: float, first_byte: int) -> list[tuple[str, str]]:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
     print("ready", flush=True)
     until, found = time.monotonic() + seconds, []
@@ -54,13 +57,13 @@ def record(seconds: float) -> list[tuple[str, str]]:
             break
         frame, (_, _, kind, *_) = sock.recvfrom(2048)
         is_ours = frame[12:14] == b"\x08\x00" and frame[23] == 17 and len(frame) > 42
-        if kind != socket.PACKET_OUTGOING and is_ours and frame[42] == _HANDSHAKE:
+        if kind != socket.PACKET_OUTGOING and is_ours and frame[42] == first_byte:
             found.append((socket.inet_ntoa(frame[30:34]), frame[42:].hex()))
     return found
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "send":
-        print(send(sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))
+        print(send(sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:]))
     else:
-        print(json.dumps(record(float(sys.argv[2]))))
+        print(json.dumps(record(float(sys.argv[2]), _PROBE if "probes" in sys.argv else _HANDSHAKE)))

@@ -23,6 +23,7 @@ from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import BondState
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
+from mpbond.controller.roaming import Roaming
 from mpbond.controller.scoring import Scoring
 from mpbond.controller.trust import Trust
 from mpbond.errors import UsageError
@@ -71,6 +72,8 @@ class Controller:
         self._measuring = Measuring()
         self.scoring = scoring
         self.history = History(say)
+        self._roaming = Roaming(plane, self.history, installed)
+        self._inventory = Inventory({}, (), ())
         self._balancing = Balancing(plane, self.history, ethtool.speed_mbit)
         # Bonds where a policy may be about to move: scores changed, or one is ahead.
         self._undecided: set[int] = set()
@@ -93,19 +96,31 @@ class Controller:
         """Reads the host, and changes whatever its bonds want changed."""
         inventory = read_inventory(self._ipr)
         with self.lock:
-            after = self.computed(self.config, inventory=inventory)
-            steps = plan.plan(after, self.layout)
-            self._applier.run(steps, inventory, self.say)
-            self.layout = after
-            self._follow(after, now_ns)
-            self._evaluate(now_ns, everything=bool(steps))
+            self._inventory = inventory
+            self._arrange(now_ns)
+
+    def _arrange(self, now_ns: int) -> None:
+        """For the host as it was read last."""
+        after = self.computed(self.config, inventory=self._inventory)
+        steps = plan.plan(after, self.layout)
+        self._applier.run(steps, self._inventory, self.say)
+        self.layout = after
+        self._follow(after, now_ns)
+        self._evaluate(now_ns, everything=bool(steps))
 
     def computed(self, config: Config, *, inventory: Inventory | None = None) -> Layout:
         """What `config`, and what is kept beside it, come to on this host."""
         inventory = inventory or read_inventory(self._ipr)
         bonds = self.layout.bonds if self.layout else ()
         placed = {bond.peer.id: Placement(bond.index, bond.paths) for bond in bonds}
-        return layout.compute(config, inventory, block=self.plane.block, placed=placed, beside=self.beside)
+        return layout.compute(
+            config,
+            inventory,
+            block=self.plane.block,
+            placed=placed,
+            beside=self.beside,
+            learnt=self._roaming.learnt.all(),
+        )
 
     def switch(self, config: Config, now_ns: int) -> None:
         """To a configuration with the same paths: who carries what is written first, for
@@ -158,6 +173,7 @@ class Controller:
         self._balancing.follow(states)
         self.scoring.follow(states)
         self._undecided = self._measure(now_ns)
+        self._roaming.follow(after, self._inventory)
         if self.trust is not None:
             self.trust.follow(after, now_ns)
 
@@ -188,7 +204,16 @@ class Controller:
         """Probes what is due and acts on what the kernel has found out."""
         with self.lock:
             self._prober.tick(now_ns)
+            self._roam(now_ns)
             self._evaluate(now_ns)
+
+    def _roam(self, now_ns: int) -> None:
+        """Takes over what the kernel has learnt of where the peers are."""
+        moved, others = self._roaming.look(now_ns)
+        if others:
+            self._arrange(now_ns)
+        elif moved and self.trust is not None and self.layout is not None:
+            self.trust.follow(self.layout, now_ns)
 
     def probe_at_once(self, bond: int) -> None:
         """The peer is to hear at once what has changed here."""

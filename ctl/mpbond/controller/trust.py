@@ -22,7 +22,8 @@ import numpy as np
 
 from mpbond import connections
 from mpbond.controller.carrier import Carrier
-from mpbond.handshake import Action, Agreed, Handshakes, Send, Way
+from mpbond.controller.roaming import ways
+from mpbond.handshake import Action, Agreed, Handshakes, Send
 from mpbond.handshake_messages import Feature, Offer, tag_of
 from mpbond.identity import Identity
 from mpbond.kernel.dataplane import Dataplane
@@ -121,8 +122,8 @@ class Trust:
         public = bond.peer.public_key
         assert public is not None  # who has a pre-shared key here has one
         offer = Offer(connections.wanted(bond.peer.num_connections), Feature.COPIES)
-        ways = tuple(Way(path.ifindex, path.key.local, path.key.remote, path.key.port) for path in bond.paths)
-        self._machine.put_peer(peer_id, public, self._psks[peer_id], offer, ways, now_ns)
+        found = ways(self._plane.endpoints, bond, self._plane.path_index(bond.index, 0))
+        self._machine.put_peer(peer_id, public, self._psks[peer_id], offer, found, now_ns)
         known = self._peers.get(peer_id)
         if known is not None and known.spec.index == bond.index:
             known.spec = bond

@@ -18,6 +18,7 @@ import numpy as np
 from mpbond import abi, sources
 from mpbond.config.model import Address, Network, RedundantRule
 from mpbond.kernel import bpf, build, entries
+from mpbond.kernel.endpoints import Endpoints
 from mpbond.kernel.entries import family_code, local_key, packed, prefix_key, remote_key
 from mpbond.kernel.sessions import Sessions
 from mpbond.kernel.sizes import Sizes, possible_cpus
@@ -67,6 +68,7 @@ class Dataplane:
         self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
         self.path_stats: Array = maps["path_stats"].memory(abi.PATH_STATS).reshape(-1, self.cpus)
         self.sessions = Sessions(self.bonds, maps["sessions"])
+        self.endpoints = Endpoints(self.paths, self.paths_live, self.fars)
         self._reasons: Array = maps["reasons"].memory(abi.COUNTER).reshape(-1, abi.REASON_STRIDE)
 
     # ---- making and finding -------------------------------------------------
@@ -218,6 +220,7 @@ class Dataplane:
         with self.lock:
             if not int(path["flags"]) & abi.PathFlag.USED:
                 self._clear_live(index)
+                path["moved"] = 0
                 self.path_stats[index] = np.zeros((), abi.PATH_STATS)
                 self.set_forward(index, 0, FORWARD_UNKNOWN_US)
             path["ifindex"], path["bond"], path["number"] = entry.ifindex, entry.bond, entry.number
@@ -234,10 +237,17 @@ class Dataplane:
         self.maps["remotes"].put(
             remote_key(entry.bond, entry.ifindex, entry.remote, entry.port, entry.local), value.tobytes()
         )
+        self.put_local(entry.local)
+        return index
+
+    def put_local(self, address: Address) -> None:
+        """Packets to it of no session are ours, and handshakes to it are looked at."""
         local = np.zeros((), abi.LOCAL)
         local["paths"] = 1
-        self.maps["locals"].put(local_key(entry.local), local.tobytes())
-        return index
+        self.maps["locals"].put(local_key(address), local.tobytes())
+
+    def remove_local(self, address: Address) -> None:
+        self.maps["locals"].delete(local_key(address))
 
     def _clear_live(self, index: int) -> None:
         """Its probes are numbered on: within a session the peer takes no number twice."""
@@ -253,7 +263,7 @@ class Dataplane:
             remote_key(entry.bond, entry.ifindex, entry.remote, entry.port, entry.local)
         )
         if last_of_local:
-            self.maps["locals"].delete(local_key(entry.local))
+            self.remove_local(entry.local)
 
     def set_link_up(self, index: int, up: bool) -> None:
         """What netlink says of a path's link. A link that comes back has to prove its
