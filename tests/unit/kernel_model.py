@@ -144,7 +144,7 @@ class KernelModel:
 
     @take.register
     def _(self, step: plan.StopListening) -> None:
-        self.locals.remove(step.address)
+        self.locals.discard(step.address)
 
     @take.register
     def _(self, step: plan.PutPrefix) -> None:

@@ -19,6 +19,8 @@ from mpbond.kernel.dataplane import Dataplane
 
 MIN_INTERVAL_NS = 5_000_000
 PROBES_PER_INTERVAL = 4
+# NATs forget a mapping after 30 s of silence at the earliest (RFC 4787 asks for two minutes).
+KEEP_ALIVE_NS = 25_000_000_000
 # Probe intervals without proof after which a path is suspected.
 SUSPICION = 1.5
 
@@ -26,8 +28,9 @@ Array = np.ndarray[Any, Any]
 
 
 def intervals_ns(failover_ns: Array) -> Array:
-    """The probe interval of semantics, section 4, for each failoverInterval."""
-    intervals: Array = np.maximum(failover_ns // PROBES_PER_INTERVAL, MIN_INTERVAL_NS)
+    """The probe interval of semantics, section 4, for each failoverInterval; never so long
+    that a NAT on the way would forget the path."""
+    intervals: Array = np.clip(failover_ns // PROBES_PER_INTERVAL, MIN_INTERVAL_NS, KEEP_ALIVE_NS)
     return intervals
 
 
