@@ -19,8 +19,10 @@ class PathSnapshot:
     then None; `deliveredRate`: data that the peer receives over it, Mbit/s.
     `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
-    call it a spare; None while it has not said. `learnt`: `address` comes of the peer's
-    probes, and `configuredAddress` is the file's; None where that has none."""
+    call it a spare; None while it has not said. `network`: lan or wan; `priority`: the
+    lower goes first; `farther`: a spare for as long as a nearer path can be used.
+    `learnt`: `address` comes of the peer's probes, and `configuredAddress` is the file's;
+    None where that has none."""
 
     idx: int
     ifname: str
@@ -55,6 +57,9 @@ class PathSnapshot:
     peerSpare: bool | None
     avoided: bool
     avoidedMs: float
+    network: str
+    priority: int
+    farther: bool
     learnt: bool = False
     configuredAddress: str | None = None
 

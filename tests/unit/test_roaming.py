@@ -154,6 +154,16 @@ def test_handshakes_go_to_both() -> None:
     ]
 
 
+def test_what_goes_by_the_address_goes_by_the_new_one() -> None:
+    """Whether it is near, say."""
+    scene = Scene()
+    path = scene.follow().bonds[0].paths[0]
+    assert scene.roaming.as_led(0, path) == path
+    scene.move(0, NEW)
+    led = scene.roaming.as_led(0, path)
+    assert (str(led.key.remote), led.key.port) == NEW and led.number == path.number
+
+
 def test_an_adopted_move_is_no_news_but_holds() -> None:
     scene = Scene()
     scene.move(0, NEW)

@@ -19,6 +19,7 @@ PATH = PathSnapshot(
     allocation=1.0, txPackets=1, txBytes=2, rxPackets=3, rxBytes=4,
     lastInAge=0.1, lastOutAge=0.2, assignedFlowCount=5, rx="tc",
     flaps=2, heldMs=1500.5, peerSpare=False, avoided=False, avoidedMs=0.0,
+    network="lan", priority=10, farther=False,
 )  # fmt: skip
 SILENT = replace(PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None)
 BOND = BondSnapshot(

@@ -131,6 +131,9 @@ def path_snapshot(
         peerSpare=marks.spare if marks else None,
         avoided=balance.avoided,
         avoidedMs=round(balance.wait_ms, 1),
+        network=state.precedence_of(index).reach.value,
+        priority=state.precedence_of(index).number,
+        farther=index in state.farther(),
         learnt=moved is not None or waits(state.spec.peer),
         configuredAddress=None if waits(state.spec.peer) else told(of_file(path)),
     )

@@ -8,6 +8,7 @@ alone, so a controller to come finds it there.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,13 @@ class Roaming:
         }
         for path in indices:
             self._route(path)
+
+    def as_led(self, index: int, path: PathSpec) -> PathSpec:
+        """With where it leads now in the place of the file's endpoint."""
+        moved = self._plane.endpoints.moved(index)
+        if moved is None:
+            return path
+        return replace(path, key=replace(path.key, remote=moved[0], port=moved[1]))
 
     def look(self, now_ns: int) -> tuple[bool, bool]:
         """What has changed since: does any path lead elsewhere, are there other paths?"""
