@@ -21,7 +21,16 @@ import pytest
 from mpbond.lab import traffic
 from mpbond.lab.bonds import Bonds, Site, inner_address, pair, strangers
 from mpbond.lab.netns import wait_for
-from mpbond.lab.topology import End, Host, Topology, Wire, routed_address, routed_hosts
+from mpbond.lab.topology import (
+    End,
+    Host,
+    Topology,
+    Wire,
+    link_address,
+    routed_address,
+    routed_hosts,
+    two_hosts,
+)
 from mpbond.lab.traffic import Stream
 from mpbond.sessions import new_key
 from tests.netns.conftest import path_on, xor
@@ -37,6 +46,8 @@ INTERVAL_MS = FAILOVER_MS / 4
 # Two probe intervals, the round trip of veths, what two busy CPUs may add, and the
 # millisecond between two packets of the stream.
 BACK_MS = 2 * INTERVAL_MS + 1 + 20 + 1
+# What a's controller may take to read its host anew.
+READ_MS = 100
 TOOL = str(Path(__file__).with_name("attacker.py"))
 ATTACKER = "10.78.91.1"
 FIRST, OTHER = "9944", "30000-40000"
@@ -181,6 +192,31 @@ def test_address_changes(bonds_on: BondsOn, endpoints: bool) -> None:
     assert all(".253:" in address for address in addresses(bonds).values())
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_host_changes_its_address(bonds_on: BondsOn, version: int) -> None:
+    """No NAT, one link: a's path begins anew under its old number, b's follows it, to a next
+    hop that it never knew."""
+    bonds = bonds_on(two_hosts(1))
+    ends = [[link_address(1, end, version)] for end in (1, 2)]
+    bonds.up(*pair(ends[0], ends[1], xor(FAILOVER_MS), key="", privates=strangers("a", "b")))
+    for host, peer in (("a", "b"), ("b", "a")):
+        bonds.wait_eligible(host, peer, 1)
+    old, new = link_address(1, 1, version), link_address(1, 7, version)
+    length = 24 if version == 4 else 64
+    before = handshakes(bonds)
+    with streams(bonds) as (there, back):
+        changed_ns = time.time_ns()
+        bonds.lab.run("a", ["ip", "address", "del", f"{old}/{length}", "dev", "eth1"])
+        bonds.lab.run("a", ["ip", "address", "add", f"{new}/{length}", "dev", "eth1"])
+        wait_for("b has followed", lambda: f"{new}]" in addresses(bonds)["eth1"].replace(":9944", "]"))
+        bonds.wait_eligible("a", "b", 1)
+        reports = there.stop(), back.stop()
+    gaps = [stream.gap_ms(changed_ns) for stream in (there, back)]
+    print(f"gap a to b {gaps[0]} ms, b to a {gaps[1]} ms, lost {[report.lost for report in reports]}")
+    assert max(gaps) <= BACK_MS + READ_MS
+    assert handshakes(bonds) == before, "no handshake"
+
+
 @pytest.mark.parametrize("endpoints", [True, False], ids=["file's endpoints", "no endpoints"])
 def test_shared_key(bonds_on: BondsOn, endpoints: bool) -> None:
     bonds = bonds_on(with_attacker())
@@ -278,6 +314,7 @@ def test_back_to_the_files_endpoint(bonds_on: BondsOn) -> None:
     first = addresses(bonds)
     nat.become(ports=OTHER)
     wait_for("b has followed", lambda: addresses(bonds) != first)
-    bonds.kill("a")
+    for link in LINKS:
+        bonds.lab.cut(f"a{link}")
     wait_for("b has given it up", lambda: addresses(bonds) == first, timeout_s=20)
     assert not path_on(bonds.peek("b", "a"), "eth1")["learnt"]
