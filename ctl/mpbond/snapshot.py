@@ -65,6 +65,20 @@ class PathSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class RateSnapshot:
+    """Rates of a peer over all its paths together, KiB/s; None: no limit. `sendByPeer`: the
+    peer wants no more; `receiveAgreed`: it has been told what we want. `sendWaiting`:
+    bytes that wait now; `sendDropped`: packets for which there was no more room."""
+
+    send: int | None
+    sendByPeer: bool
+    sendWaiting: int
+    sendDropped: int
+    receive: int | None
+    receiveAgreed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KeySnapshot:
     """A session that came of a handshake. `age`: seconds; None without one. `tries`:
     messages sent for the next one. `connections`: agreed for each path; `features`: the
@@ -80,7 +94,7 @@ class KeySnapshot:
 @dataclass(frozen=True, slots=True)
 class BondSnapshot:
     """One peer. `session`: "up" once any probe of the peer was heard and checked.
-    `keys`: None where they come of a shared key.
+    `keys`: None where they come of a shared key; `rates`: None where there is no limit.
     `configuredPolicy` is the file's, `bondingPolicyStr` the one in force. `waits`: the file
     has no endpoints of the peer, so it has to begin."""
 
@@ -101,6 +115,7 @@ class BondSnapshot:
     activePath: int | None
     session: str
     keys: KeySnapshot | None
+    rates: RateSnapshot | None
     paths: tuple[PathSnapshot, ...]
     waits: bool = False
 
@@ -134,7 +149,8 @@ def _bond_from_json(data: dict[str, Any]) -> BondSnapshot:
     keys = data["keys"]
     if keys is not None:
         keys = KeySnapshot(**{**keys, "features": tuple(keys["features"])})
-    return BondSnapshot(**{**data, "paths": paths, "keys": keys})
+    rates = None if data["rates"] is None else RateSnapshot(**data["rates"])
+    return BondSnapshot(**{**data, "paths": paths, "keys": keys, "rates": rates})
 
 
 def from_json(data: dict[str, Any]) -> Snapshot:

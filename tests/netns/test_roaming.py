@@ -273,7 +273,7 @@ def answered(bonds: Bonds) -> bool:
 def replay(bonds: Bonds, seconds: float = 2.0) -> int:
     """Probes of a, recorded at the router, from x's own address to b; how many."""
     recorder: Any = bonds.lab.start(
-        "r1", [sys.executable, TOOL, "record", "1.5", "probes"], stdout=subprocess.PIPE, text=True
+        "r1", [sys.executable, TOOL, "record", "1.5", "1"], stdout=subprocess.PIPE, text=True
     )
     said, _ = recorder.communicate(timeout=30)
     to = routed_address(1, 2)

@@ -17,7 +17,7 @@ from mpbond.cli.main import app
 from mpbond.config import load_text
 from mpbond.config.model import BasePolicy
 from mpbond.policies import ASSIGN
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot
+from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, RateSnapshot
 from mpbond.supported import unsupported
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,7 +151,7 @@ def test_no_reason_is_explained_that_is_none() -> None:
     assert set(explained()) == {name for name, _ in abi.reasons().values()}
 
 
-@pytest.mark.parametrize("kind", [PathSnapshot, KeySnapshot, BondSnapshot])
+@pytest.mark.parametrize("kind", [PathSnapshot, KeySnapshot, RateSnapshot, BondSnapshot])
 def test_every_field_is_explained(kind: type[Any]) -> None:
     missing = [field.name for field in fields(kind) if f"\n| `{field.name}` | " not in OPERATIONS]
     assert missing == []

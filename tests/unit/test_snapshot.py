@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mpbond.errors import UsageError
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, Snapshot, from_json
+from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, RateSnapshot, Snapshot, from_json
 
 PATH = PathSnapshot(
     idx=0, ifname="eth0", localAddress="10.0.0.2", address="203.0.113.1:9944", mode="primary",
@@ -24,6 +24,9 @@ PATH = PathSnapshot(
 SILENT = replace(PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None)
 BOND = BondSnapshot(
     keys=KeySnapshot(age=12.5, rekeys=3, tries=0, connections=1, features=("copies",)),
+    rates=RateSnapshot(
+        send=1250, sendByPeer=True, sendWaiting=15000, sendDropped=3, receive=None, receiveAgreed=True
+    ),
     address="abcdef0123", name="berlin", bondingPolicyStr="rapid", configuredPolicy="office",
     peerPolicy="balance-xor", basePolicy="active-backup",
     linkSelectMethod="always", failoverInterval=1000, upDelay=0, downDelay=0, packetsPerLink=None,
@@ -31,7 +34,10 @@ BOND = BondSnapshot(
 )  # fmt: skip
 FULL = Snapshot(
     interface="mp0", node="0123456789", pid=42, adopted=True, uptime_s=1.5, tickLateMs=0.25,
-    bonds=(BOND, replace(BOND, name=None, keys=None, linkSelectMethod=None, activePath=None, paths=())),
+    bonds=(
+        BOND,
+        replace(BOND, name=None, keys=None, rates=None, linkSelectMethod=None, activePath=None, paths=()),
+    ),
     reasons={"tx_sent": 1, "rx_delivered": 2}, notes=("a note", "another"),
 )  # fmt: skip
 EMPTY = replace(FULL, bonds=(), reasons={}, notes=())

@@ -100,6 +100,7 @@ def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
         activePath=None,
         session="up",
         keys=None,
+        rates=None,
         paths=paths,
     )
     return replace(plain, **changes)

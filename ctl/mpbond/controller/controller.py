@@ -21,6 +21,7 @@ from mpbond.controller import adopt, reading
 from mpbond.controller.apply import Applier
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import BondState
+from mpbond.controller.limiting import Limiting
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
 from mpbond.controller.roaming import Roaming
@@ -73,6 +74,7 @@ class Controller:
         self._measuring = Measuring()
         self.scoring = scoring
         self.history = History(say)
+        self.limiting = Limiting(plane, config.interface.name)
         self._roaming = Roaming(plane, self.history, installed)
         self._inventory = Inventory({}, (), ())
         self._balancing = Balancing(plane, self.history, ethtool.speed_mbit)
@@ -174,9 +176,17 @@ class Controller:
         self._balancing.follow(states)
         self.scoring.follow(states)
         self._roaming.follow(after, inventory)
-        self._undecided = self._measure(now_ns) | self._rank(inventory)
+        self._undecided = self._place(inventory) | self._measure(now_ns)
         if self.trust is not None:
             self.trust.follow(after, now_ns)
+
+    def _place(self, inventory: Inventory) -> set[int]:
+        """What goes by where paths lead; the bonds for which that is news."""
+        ranked = self._rank(inventory)
+        self.limiting.follow(self._bonds, limit_in_lan=self.config.settings.limit_bandwidth_in_lan)
+        for bond in ranked:
+            self._write_flags(self._bonds[bond].health)
+        return ranked
 
     def _rank(self, inventory: Inventory) -> set[int]:
         """Near paths before far ones; the bonds for which that is news."""
@@ -188,7 +198,6 @@ class Controller:
             found = {index: precedence(path, settings, inventory) for index, path in led.items()}
             if (found, settings.priority_upgrade_threshold) != (state.precedence, state.tolerance):
                 state.precedence, state.tolerance = found, settings.priority_upgrade_threshold
-                self._write_flags(state.health)
                 news.add(bond)
         return news
 
@@ -228,7 +237,7 @@ class Controller:
         if others:
             self._arrange(now_ns)
         elif moved and self.layout is not None:
-            self._undecided |= self._rank(self._inventory)
+            self._undecided |= self._place(self._inventory)
             if self.trust is not None:
                 self.trust.follow(self.layout, now_ns)
 
@@ -246,6 +255,8 @@ class Controller:
         with self.lock:
             self._undecided |= self._measure(now_ns)
             self.scoring.update(now_ns, self._measuring.latest, self._alive)
+            if self.trust is not None:
+                self.limiting.hear(self.trust.receive_rates())
             is_period = now_ns >= self._period_due_ns
             for bond in self._undecided:
                 self.assign(self._bonds[bond], now_ns, period=is_period)
@@ -320,6 +331,7 @@ class Controller:
             state = self._state_at(index)
             self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
             self.plane.set_path_flag(index, abi.PathFlag.PEER_SPARE, index in state.demoted())
+            self.plane.set_path_flag(index, abi.PathFlag.EXEMPT, self.limiting.is_exempt(state, index))
 
     def _tell_health(self, state: BondState, index: int, now_ns: int, *, failed: bool) -> None:
         """`failed`: it carried traffic and does not any more."""
@@ -346,6 +358,7 @@ class Controller:
         self.plane.bonds_live[bond]["failovers"] = state.failovers
         if after != before:
             self.plane.set_order(bond, after.order, after.preferred)
+            self.limiting.assigned(state)
         if state.spec.policy.redundant:
             self._write_best_links(state)
         if state.spec.policy.base is BasePolicy.BALANCE_AWARE:
@@ -404,6 +417,7 @@ class Controller:
             if not self._started_ns:
                 self._started_ns = now_ns
             flows = self.plane.flow_counts(reading.FLOW_SEEN_S, now_ns)
+            rates = self.limiting.shown()
             bonds = tuple(
                 reading.bond_snapshot(
                     self.plane,
@@ -416,6 +430,7 @@ class Controller:
                     now_ns,
                     configured=self._configured[state.spec.peer.id],
                     keys=self.trust.state(state.spec.peer.id, now_ns) if self.trust else None,
+                    rates=rates.get(state.spec.index),
                 )
                 for state in self._bonds.values()
             )

@@ -21,7 +21,7 @@ from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
 from mpbond.learnt import waits
 from mpbond.samples import Estimate
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot
+from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, RateSnapshot
 
 Array = np.ndarray[Any, Any]
 
@@ -179,6 +179,7 @@ def bond_snapshot(
     *,
     configured: str,
     keys: KeyState | None,
+    rates: RateSnapshot | None,
 ) -> BondSnapshot:
     """`configured`: the name of the policy that the file gives the peer. `keys`: None
     where they come of a shared key."""
@@ -207,6 +208,7 @@ def bond_snapshot(
         activePath=first if active_backup else None,
         session=_session(plane, state, now_ns),
         keys=_keys(keys),
+        rates=rates,
         paths=paths,
         waits=waits(spec.peer),
     )
