@@ -200,6 +200,20 @@ struct mpb_path {
 	__u32 forward_least_us;
 	__u32 forward_most_us;
 	__u32 connections; /* each a UDP source port of its own; 0 counts as 1 */
+	/* Where the peer has gone: 0 = `header` holds, else 1 + which of `moved` in the live
+	 * part does. Set by rx alone, cleared by the controller: see roaming.h. */
+	__u32 moved;
+};
+
+/* A remote address that was learnt. `checksum` as in struct mpb_path. */
+struct mpb_endpoint {
+	__u8 address[16];      /* IPv4 in the first four bytes */
+	__u8 next_hop[16];     /* by the controller, which knows the link's routes */
+	__u32 next_hop_family; /* 0 = not told yet: the kernel's own routes are asked */
+	__u32 checksum;
+	__be16 port;
+	__u16 pad0;
+	__u32 pad;
 };
 
 /* One per path, written by the programs. */
@@ -231,8 +245,29 @@ struct mpb_path_live {
 	 * the peer had received when it came: both of the same moment on the path. */
 	__u32 paired_sent;
 	__u32 paired_received;
-	__u64 checked; /* probes and answers from this path's far end that passed */
-	__u64 failed;  /* packets from there that failed a check */
+	__u64 checked;		      /* probes and answers from this path's far end that passed */
+	__u64 failed;		      /* packets from there that failed a check */
+	struct mpb_endpoint moved[2]; /* one in use, the other to be written next */
+	__u64 moved_at_ns;
+	__u32 moves;
+	__u32 peer_path; /* 1 + the peer's number of this path; 0 = not heard yet */
+};
+
+/* One per path of the peer's, by its number: what its probes have shown. By `seen` and
+ * `newest` none counts twice; from where it came is only written down where that is no
+ * path of ours. */
+struct mpb_far {
+	__u64 made_ns;	   /* of the session that the rest was heard under */
+	__u64 seen;	   /* bit n: probe newest - n has come */
+	__u64 acked_stamp; /* newest of our answers that was acknowledged */
+	__u64 at_ns;	   /* when a probe came from elsewhere; 0 = never */
+	__u32 newest;
+	__u32 ifindex;
+	__u8 remote[16]; /* IPv4 in the first four bytes */
+	__u8 local[16];
+	__u32 family; /* AF_INET, AF_INET6 */
+	__be16 port;
+	__u16 pad;
 };
 
 /* Per path and CPU: index = path * cpus + cpu. A super-packet counts its

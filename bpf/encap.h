@@ -7,6 +7,7 @@
 #ifndef MPBOND_ENCAP_H
 #define MPBOND_ENCAP_H
 
+#include "endpoint.h"
 #include "select.h"
 
 #define MAX_IP_LEN 65535
@@ -59,27 +60,35 @@ static __always_inline void leave_group(struct ethhdr *eth)
 	eth->h_dest[0] &= 0xfe;
 }
 
-static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path *path, __u64 session,
-					  __u32 inner_len, __u8 tos)
+static __always_inline int write_outer_v4(struct __sk_buff *skb, struct mpb_path *path,
+					  struct mpb_endpoint *moved, __u64 session, __u32 inner_len,
+					  __u8 tos)
 {
 	void *data = (void *)(long)skb->data;
 	struct outer_v4 *out = data + MPB_ETH_HLEN;
 	__be16 total = bpf_htons(inner_len + WIRE_OVERHEAD_V4);
+	__u32 checksum = path->checksum;
 
 	if ((void *)(out + 1) > (void *)(long)skb->data_end)
 		return 0;
 	leave_group(data);
 	copy_header(out, path->header, sizeof(*out));
 	out->bond.session = session;
+	if (moved) {
+		__builtin_memcpy(&out->ip.daddr, moved->address, sizeof(out->ip.daddr));
+		out->udp.dest = moved->port;
+		checksum = moved->checksum;
+	}
 	out->ip.tos = tos;
 	out->ip.tot_len = total;
-	out->ip.check = fold_checksum(path->checksum + total + bpf_htons(tos));
+	out->ip.check = fold_checksum(checksum + total + bpf_htons(tos));
 	out->udp.len = bpf_htons(inner_len + WIRE_OVERHEAD_V4 - sizeof(struct iphdr));
 	return 1;
 }
 
-static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path *path, __u64 session,
-					  __u32 inner_len, __u8 tos)
+static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path *path,
+					  struct mpb_endpoint *moved, __u64 session, __u32 inner_len,
+					  __u8 tos)
 {
 	void *data = (void *)(long)skb->data;
 	struct outer_v6 *out = data + MPB_ETH_HLEN;
@@ -90,6 +99,10 @@ static __always_inline int write_outer_v6(struct __sk_buff *skb, struct mpb_path
 	leave_group(data);
 	copy_header(out, path->header, sizeof(*out));
 	out->bond.session = session;
+	if (moved) {
+		__builtin_memcpy(&out->ip.daddr, moved->address, sizeof(out->ip.daddr));
+		out->udp.dest = moved->port;
+	}
 	out->ip.priority = tos >> 4;
 	out->ip.flow_lbl[0] = tos << 4;
 	out->ip.payload_len = payload;
@@ -103,14 +116,16 @@ static __always_inline int write_outer(struct __sk_buff *skb, struct mpb_path *p
 				       __u8 tos)
 {
 	struct mpb_bond *bond = bond_get(path->bond);
+	struct mpb_endpoint *moved;
 	__u64 session;
 
 	if (!bond)
 		return 0;
 	session = bond->tx_session[bond->tx_live & 1];
+	moved = moved_to(path);
 	if (path->flags & MPB_PATH_IPV6)
-		return write_outer_v6(skb, path, session, inner_len, tos);
-	return write_outer_v4(skb, path, session, inner_len, tos);
+		return write_outer_v6(skb, path, moved, session, inner_len, tos);
+	return write_outer_v4(skb, path, moved, session, inner_len, tos);
 }
 
 static __always_inline __u32 overhead(struct mpb_path *path)
@@ -166,10 +181,14 @@ static __always_inline int make_plain_room(struct __sk_buff *skb, struct mpb_pat
 /* Out of the path's link to its next hop; the kernel resolves the neighbour. */
 static __always_inline int send_on(struct mpb_path *path)
 {
+	struct mpb_endpoint *moved = moved_to(path);
 	struct bpf_redir_neigh hop = {};
 
-	hop.nh_family = path->next_hop_family;
-	__builtin_memcpy(hop.ipv6_nh, path->next_hop, sizeof(hop.ipv6_nh));
+	/* Until the controller has looked the new address up, the kernel does. */
+	if (moved && !moved->next_hop_family)
+		return redirect_neigh(path->ifindex, 0, 0, 0);
+	hop.nh_family = moved ? moved->next_hop_family : path->next_hop_family;
+	__builtin_memcpy(hop.ipv6_nh, moved ? moved->next_hop : path->next_hop, sizeof(hop.ipv6_nh));
 	return redirect_neigh(path->ifindex, &hop, sizeof(hop), 0);
 }
 

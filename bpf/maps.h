@@ -50,6 +50,7 @@ BPF_F_TABLE("array", __u32, __u64, flow_cache, MPB_FLOW_CACHE, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_redundant, redundant, MPB_BONDS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_limit, limits, MPB_BONDS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_copies, copies, MPB_BONDS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, struct mpb_far, fars, MPB_PATHS, BPF_F_MMAPABLE);
 BPF_TABLE("hash", __be64, struct mpb_session, sessions, MPB_BONDS * 4);
 BPF_TABLE("hash", struct mpb_remote_key, struct mpb_remote, remotes, MPB_PATHS * 2);
 BPF_TABLE("hash", struct mpb_local_key, struct mpb_local, locals, MPB_PATHS * 2);
@@ -152,6 +153,16 @@ static __always_inline void flow_put(__u64 *key, struct mpb_flow *flow)
 static __always_inline struct mpb_session *session_get(__be64 *session)
 {
 	return sessions.lookup(session);
+}
+
+/* By the peer's number of a path; 0 where it has more paths than a bond may have here. */
+static __always_inline struct mpb_far *far_get(struct mpb_bond *bond, __u32 number)
+{
+	__u32 index = bond->first_path + number;
+
+	if (number >= bond->path_count)
+		return 0;
+	return fars.lookup(&index);
 }
 
 static __always_inline struct mpb_remote *remote_get(struct mpb_remote_key *key)

@@ -8,7 +8,7 @@
 #define MPBOND_PROBE_H
 
 #include "connections.h"
-#include "liveness.h"
+#include "roaming.h"
 
 /* Upper half of the mark of a tick's clones; the lower half is the path. */
 #define TICK_MARK 0x6d700000
@@ -136,15 +136,6 @@ static __always_inline int send_probe(struct __sk_buff *skb, struct mpb_node *no
 
 /* ---- the receiving side ---- */
 
-/* A packet of a known session on its way through rx. */
-struct received {
-	struct mpb_node *node;
-	struct mpb_session *session;
-	struct outer outer;
-	__u32 message_offset; /* of the bond header */
-	__u64 now_ns;
-};
-
 /* A probe or answer was damaged on its way. Only what carries our session number
  * counts, or anybody could make a path look bad; and only what is as long as a probe,
  * as of data but the header is checked. */
@@ -158,47 +149,6 @@ static __always_inline void note_damage(struct mpb_session *session, struct wire
 	live = path_live_get(session->local_path[number]);
 	if (live)
 		live->failed++;
-}
-
-static __always_inline __u32 path_of_remote(struct __sk_buff *skb, struct received *rx, __u32 ip_offset)
-{
-	struct mpb_remote_key key = {};
-	struct mpb_remote *remote;
-	__u32 source, len;
-
-	key.bond = rx->session->bond;
-	key.ifindex = skb->ifindex;
-	key.family = rx->outer.family;
-	key.port = rx->outer.source_port;
-	if (rx->outer.family == AF_INET) {
-		source = ip_offset + offsetof(struct iphdr, saddr);
-		len = 4;
-	} else {
-		source = ip_offset + offsetof(struct ipv6hdr, saddr);
-		len = 16;
-	}
-	/* In both headers the destination, our address, follows the source. */
-	if (bpf_skb_load_bytes(skb, source, key.address, len) ||
-	    bpf_skb_load_bytes(skb, source + len, key.local, len))
-		return MPB_NO_PATH;
-	remote = remote_get(&key);
-	return remote ? remote->path : MPB_NO_PATH;
-}
-
-/* Which of our paths a probe came in on. Of its connections the first alone has a port
- * that we know; the others go by what was learnt from that. */
-static __always_inline __u32 path_of_probe(struct __sk_buff *skb, struct received *rx,
-					   struct wire_header *header)
-{
-	__u32 number = wire_path_number(header);
-	__u32 index;
-
-	if (header->connection)
-		return number < MPB_MAX_BOND_PATHS ? rx->session->local_path[number] : MPB_NO_PATH;
-	index = path_of_remote(skb, rx, rx->outer.ip_offset);
-	if (number < MPB_MAX_BOND_PATHS)
-		rx->session->local_path[number] = index;
-	return index;
 }
 
 static __always_inline void note_probe(struct received *rx, struct mpb_bond *bond,
@@ -327,7 +277,10 @@ static __always_inline int receive_probe(struct __sk_buff *skb, struct received 
 {
 	struct mpb_bond *bond = bond_get(rx->session->bond);
 	struct mac_message message = {};
-	__u32 index;
+	__u32 index = MPB_NO_PATH;
+	struct mpb_far *far;
+	__u32 number;
+	int how;
 
 	if (!bond || bpf_skb_load_bytes(skb, rx->message_offset, &message, sizeof(message)))
 		return finish(REASON_rx_truncated, TC_ACT_SHOT);
@@ -342,8 +295,20 @@ static __always_inline int receive_probe(struct __sk_buff *skb, struct received 
 		return take_answer(rx, bond, &message);
 	if (is_surplus(rx->session, &message.header))
 		return finish(refuse_surplus(rx->session), TC_ACT_SHOT);
-	index = path_of_probe(skb, rx, &message.header);
-	note_probe(rx, bond, &message, index);
+	number = wire_path_number(&message.header);
+	far = far_get(bond, number);
+	how = far ? judge(rx->node, rx->session, far, &message, rx->now_ns) : PROBE_FRESH;
+	if (how == PROBE_REPLAYED)
+		return finish(REASON_rx_replayed, TC_ACT_SHOT);
+	if (how != PROBE_STALE) {
+		/* A path's first connection alone tells where the peer is: the ports of the
+		 * others are not known, and may be a NAT's. */
+		if (message.header.connection)
+			index = number < MPB_MAX_BOND_PATHS ? rx->session->local_path[number] : MPB_NO_PATH;
+		else
+			index = follow(skb, rx, far, number, how == PROBE_NEWEST);
+		note_probe(rx, bond, &message, index);
+	}
 	if (!bond->tx_session[bond->tx_live & 1])
 		return finish(REASON_rx_unanswerable, TC_ACT_SHOT);
 	return answer(skb, rx, bond, &message, index);

@@ -42,7 +42,8 @@
 	REASON(32, rx_handshake_limited, "dropped: more handshake messages than are read")  \
 	REASON(33, rx_unanswerable, "probe, taken; no session of ours to answer under yet") \
 	REASON(34, rx_over_limit, "dropped: beyond the peer's maxRecvKbps")                 \
-	REASON(35, rx_surplus_connection, "dropped: connection was not agreed on")
+	REASON(35, rx_surplus_connection, "dropped: connection was not agreed on")          \
+	REASON(36, rx_replayed, "dropped: probe that has come before, or is too old to tell")
 
 enum mpb_reason {
 #define MPB_REASON_ENUM(code, name, sentence) REASON_##name = code,

@@ -187,6 +187,20 @@ PATH = np.dtype(
         ("forward_least_us", "<u4"),
         ("forward_most_us", "<u4"),
         ("connections", "<u4"),
+        ("moved", "<u4"),
+    ],
+    align=True,
+)
+
+ENDPOINT = np.dtype(
+    [
+        ("address", "u1", 16),
+        ("next_hop", "u1", 16),
+        ("next_hop_family", "<u4"),
+        ("checksum", "<u4"),
+        ("port", ">u2"),
+        ("pad0", "<u2"),
+        ("pad", "<u4"),
     ],
     align=True,
 )
@@ -216,6 +230,27 @@ PATH_LIVE = np.dtype(
         ("paired_received", "<u4"),
         ("checked", "<u8"),
         ("failed", "<u8"),
+        ("moved", ENDPOINT, 2),
+        ("moved_at_ns", "<u8"),
+        ("moves", "<u4"),
+        ("peer_path", "<u4"),
+    ],
+    align=True,
+)
+
+FAR = np.dtype(
+    [
+        ("made_ns", "<u8"),
+        ("seen", "<u8"),
+        ("acked_stamp", "<u8"),
+        ("at_ns", "<u8"),
+        ("newest", "<u4"),
+        ("ifindex", "<u4"),
+        ("remote", "u1", 16),
+        ("local", "u1", 16),
+        ("family", "<u4"),
+        ("port", ">u2"),
+        ("pad", "<u2"),
     ],
     align=True,
 )
@@ -289,7 +324,9 @@ STRUCTS = {
     "mpb_redundant": REDUNDANT,
     "mpb_slots": SLOT_TABLE,
     "mpb_path": PATH,
+    "mpb_endpoint": ENDPOINT,
     "mpb_path_live": PATH_LIVE,
+    "mpb_far": FAR,
     "mpb_path_stats": PATH_STATS,
     "mpb_prefix_key": PREFIX_KEY,
     "mpb_prefix": PREFIX,

@@ -24,8 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mpbond.kernel import ethtool, headers, registry, trials
-from mpbond.layout import far_name
 from mpbond.rundir import RunDir
+from mpbond.uplinks import far_name
 
 Level = Literal["ok", "warn", "fail"]
 

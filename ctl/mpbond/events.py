@@ -28,6 +28,7 @@ class Kind(StrEnum):
     CONNECTIONS = "connections"
     REFUSED = "connections-refused"
     METADATA = "metadata-path"
+    ENDPOINT = "endpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ _WORDS = {
     Kind.CONNECTIONS: "connections",
     Kind.REFUSED: "connections refused",
     Kind.METADATA: "carries the metadata",
+    Kind.ENDPOINT: "endpoint",
 }
 
 

@@ -50,6 +50,8 @@ INITIATION_LIFE_NS = 5_000_000_000
 CROSSING_NS = 1_000_000_000
 # One message is not sent, nor its answer repeated, more often than this.
 SPACING_NS = 100_000_000
+# To so many places where a peer is not known to be goes an answer to one initiation.
+MOST_STRAYS = 32
 REKEY_NS = 120_000_000_000
 # Initiations a second that are taken without a cookie, and with one.
 FREE_HZ, FREE_BURST = 20.0, 40
@@ -112,7 +114,8 @@ class _Attempt:
 @dataclass(slots=True)
 class _Peer:
     """`due_ns`: when to begin; None while an attempt runs. `taken`: what was made of
-    the newest initiation, to know it again, and the answer to it."""
+    the newest initiation, to know it again, and the answer to it; `answered`: where that
+    went besides `ways`, and when; `unheard`: nothing was heard yet that came of it."""
 
     id: str
     public: bytes
@@ -126,8 +129,15 @@ class _Peer:
     taken: bytes = b""
     answer: bytes = b""
     answered_ns: int = 0
+    answered: dict[Way, int] = field(default_factory=dict)
+    unheard: bool = False
     agreed_ns: int = 0
     cookies: dict[Way, tuple[bytes, int]] = field(default_factory=dict)
+
+
+def _due_ns(peer: _Peer) -> int:
+    """When an initiation is to be sent next."""
+    return peer.attempt.due_ns if peer.attempt else peer.due_ns
 
 
 class Handshakes:
@@ -172,7 +182,7 @@ class Handshakes:
     def confirmed(self, peer_id: str, now_ns: int) -> None:
         """The peer has used the session that it began: all is well."""
         peer = self._peers[peer_id]
-        peer.attempt = None
+        peer.attempt, peer.unheard = None, False
         # It is the peer's to renew it; ours only if it does not.
         peer.due_ns = now_ns + self._rekey_ns + self._rekey_ns // 12
 
@@ -191,16 +201,17 @@ class Handshakes:
     # ---- time -----------------------------------------------------------------------
 
     def next_due_ns(self, otherwise_ns: int) -> int:
-        due = (peer.attempt.due_ns if peer.attempt else peer.due_ns for peer in self._peers.values())
+        due = (_due_ns(peer) for peer in self._peers.values() if peer.ways)
         return min(due, default=otherwise_ns)
 
     def tick(self, now_ns: int, wall_ns: int) -> list[Action]:
         """What is due. `wall_ns`: the time of day, for stamps that outlive a restart."""
         actions: list[Action] = []
         for peer in self._peers.values():
-            attempt = peer.attempt
-            if (attempt.due_ns if attempt else peer.due_ns) > now_ns:
+            # Who has no way to a peer waits for it.
+            if not peer.ways or _due_ns(peer) > now_ns:
                 continue
+            attempt = peer.attempt
             if attempt is None or now_ns - attempt.made_ns >= INITIATION_LIFE_NS:
                 attempt = self._new_attempt(peer, now_ns, wall_ns)
             actions += self._send(peer, attempt, now_ns)
@@ -253,7 +264,7 @@ class Handshakes:
         digest = hashlib.blake2s(body[: -2 * MAC_BYTES]).digest()
         known = next((peer for peer in self._peers.values() if peer.taken == digest), None)
         if known is not None:
-            return self._repeat(known, now_ns)
+            return self._repeat(known, way, now_ns)
         if not self._free.take(now_ns):
             if not messages.has_mac2(body, self._cookies.of(way.source, now_ns)):
                 return self._give_cookie(body, way, now_ns)
@@ -278,22 +289,42 @@ class Handshakes:
             self.counts["handshake_crossed"] += 1
             return self._send(peer, attempt, now_ns) if now_ns - attempt.sent_ns >= SPACING_NS else []
         peer.newest, peer.taken = stamp, digest
-        return self._answer(peer, noise, messages.sender_of(body), offer, now_ns)
+        return self._answer(peer, noise, messages.sender_of(body), offer, way, now_ns)
 
     def _goes_first(self, peer: _Peer, attempt: _Attempt, now_ns: int) -> bool:
         """Is our initiation, which is on its way too, the one to be answered?"""
         return self._own.public < peer.public and now_ns - attempt.began_ns < CROSSING_NS
 
-    def _repeat(self, peer: _Peer, now_ns: int) -> list[Action]:
-        """The initiation that was answered, again: its answer may have been lost. It goes
-        where the peer is known to be, whoever sent this."""
+    def _repeat(self, peer: _Peer, way: Way, now_ns: int) -> list[Action]:
+        """The initiation that was answered, again: its answer may have been lost, or this
+        came by another of the peer's links."""
         self.counts["handshake_repeated"] += 1
+        found: list[Action] = self._answer_stray(peer, way, now_ns)
         if now_ns - peer.answered_ns < SPACING_NS:
-            return []
+            return found
         peer.answered_ns = now_ns
-        return [Send(way, peer.receiver.tag, peer.answer) for way in peer.ways]
+        return [*found, *(Send(known, peer.receiver.tag, peer.answer) for known in peer.ways)]
 
-    def _answer(self, peer: _Peer, noise: Responder, to: int, offer: Offer, now_ns: int) -> list[Action]:
+    def _answer_stray(self, peer: _Peer, way: Way, now_ns: int) -> list[Action]:
+        """To where an initiation came from, if the peer is not known to be there: it may be
+        behind a NAT, or have no endpoints here. It authenticates, and the answer is the
+        shorter one; but anybody can repeat it, so few places get one, seldom, and none any
+        more once the peer has used the session."""
+        before_ns = peer.answered.get(way)
+        if (
+            not peer.unheard
+            or way in peer.ways
+            or (before_ns is not None and now_ns - before_ns < SPACING_NS)
+        ):
+            return []
+        if before_ns is None and len(peer.answered) >= MOST_STRAYS:
+            return []
+        peer.answered[way] = now_ns
+        return [Send(way, peer.receiver.tag, peer.answer)]
+
+    def _answer(
+        self, peer: _Peer, noise: Responder, to: int, offer: Offer, way: Way, now_ns: int
+    ) -> list[Action]:
         text, sending, receiving = noise.write(peer.offer.packed(), peer.psk)
         index = int.from_bytes(self._entropy(4), "big")
         peer.answer = peer.receiver.response(index, to, text)
@@ -305,7 +336,9 @@ class Handshakes:
             peer.due_ns = now_ns + LAST_RETRY_NS
         self.counts["handshake_answered"] += 1
         agreed = Agreed(peer.id, from_keys(sending, receiving), False, offer)
-        return [agreed, *(Send(way, peer.receiver.tag, peer.answer) for way in peer.ways)]
+        peer.answered, peer.unheard = {}, True
+        sent = [Send(known, peer.receiver.tag, peer.answer) for known in peer.ways]
+        return [agreed, *sent, *self._answer_stray(peer, way, now_ns)]
 
     def _asked(self, index: int) -> tuple[_Peer, _Attempt] | None:
         for peer in self._peers.values():

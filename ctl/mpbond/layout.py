@@ -22,7 +22,9 @@ from mpbond.config.model import (
     Policy,
     RxMode,
 )
-from mpbond.inventory import Inventory, Link, Route
+from mpbond.inventory import Inventory, Link
+from mpbond.learnt import Reached, waits, with_endpoints
+from mpbond.uplinks import candidate_links, far_name, listening, local_addresses
 
 OVERHEAD_V4 = 44
 OVERHEAD_V6 = 64
@@ -32,8 +34,8 @@ MIN_MTU_V6 = 1280
 FALLBACK_MTU = 1500 - OVERHEAD_V6
 # What 64 KiB are cut into, about, at Ethernet's MTU.
 SUPER_PACKET_SEGMENTS = 48
-# Devices that are never an uplink by themselves unless a policy names them.
-_NOT_UPLINKS = frozenset({"dummy", "ifb", "nlmon", "vcan"})
+# How many links a peer may have that has no endpoints here, for room in the maps.
+LINKS_OF_A_STRANGER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class BondSpec:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`cut`: some bond needs packets alone, so mp0 cuts the super-packets left to it."""
+    """`cut`: some bond needs packets alone, so mp0 cuts the super-packets left to it.
+    `listens`: addresses that a peer may come to which has no endpoints here."""
 
     name: str
     port: int
@@ -95,6 +98,7 @@ class Layout:
     bonds: tuple[BondSpec, ...]
     rx: tuple[tuple[str, RxMode], ...]
     cut: bool = False
+    listens: tuple[Address, ...] = ()
 
     @property
     def far_name(self) -> str:
@@ -112,39 +116,6 @@ def needs_single_packets(policy: Policy) -> bool:
 def needs_cutting(policy: Policy) -> bool:
     """Must mp0 be able to cut super-packets? A rule of `redundant` may name some."""
     return needs_single_packets(policy) or bool(policy.redundant)
-
-
-def far_name(name: str) -> str:
-    """The far end of the veth pair whose near end users see as `name`."""
-    return f"{name}-tx"
-
-
-def candidate_links(policy: Policy, inventory: Inventory, own: str) -> list[Link]:
-    """The links a policy may use: its list, else everything that can be an uplink."""
-    found: list[Link | None] = [link for link in inventory.links.values() if link.kind not in _NOT_UPLINKS]
-    if policy.links:
-        found = [inventory.link_named(rule.ifname) for rule in policy.links]
-    never = (own, far_name(own))
-    return [link for link in found if link is not None and not link.loopback and link.name not in never]
-
-
-def local_addresses(inventory: Inventory, link: Link, route: Route, remote: Address) -> list[Address]:
-    """Which of a link's addresses to send from: of those of the endpoint's scope the
-    ones on the next hop's network; where there is none, the route's own source, else
-    all. (An IPv6 router is mostly known by its link-local address, which is near to
-    one of ours that no global endpoint could answer.)"""
-    hop = route.gateway if route.gateway is not None and route.gateway.version == remote.version else remote
-    addresses = [
-        address
-        for address in inventory.addresses_of(link.ifindex, remote.version)
-        if address.ip.is_link_local == remote.is_link_local
-    ]
-    near = [address.ip for address in addresses if hop in address.network]
-    if near:
-        return near
-    if route.source is not None:
-        return [route.source]
-    return [address.ip for address in addresses]
 
 
 def _path(policy: Policy, link: Link, endpoint: Endpoint, next_hop: Address, local: Address) -> PathSpec:
@@ -231,9 +202,12 @@ def _mtu(config: Config, bonds: tuple[BondSpec, ...]) -> int:
     return max(min(fits, default=FALLBACK_MTU), MIN_MTU_V6 if needs_v6 else MIN_MTU)
 
 
-def _rx(config: Config, bonds: tuple[BondSpec, ...]) -> tuple[tuple[str, RxMode], ...]:
+def _rx(
+    config: Config, bonds: tuple[BondSpec, ...], listens: list[tuple[str, Address]]
+) -> tuple[tuple[str, RxMode], ...]:
     chosen = dict(config.interface.rx_links)
     names = dict.fromkeys(path.key.ifname for bond in bonds for path in bond.paths)
+    names |= dict.fromkeys(name for name, _ in listens)
     return tuple((name, chosen.get(name, config.interface.rx)) for name in names)
 
 
@@ -254,6 +228,30 @@ def _all_paths(
     return wanted
 
 
+def _as_reached(
+    wanted: dict[PathKey, PathSpec], reached: Sequence[Reached], inventory: Inventory
+) -> dict[PathKey, PathSpec]:
+    """From the address that the peer came to, where that is still the link's: no other
+    would be let through by a NAT on the way."""
+    found: dict[PathKey, PathSpec] = {}
+    for one in reached:
+        key = PathKey(one.ifname, one.local, one.remote, one.port)
+        spec = wanted.get(key)
+        like = (other for other in wanted.values() if replace(other.key, local=one.local) == key)
+        if spec is None and _has_address(inventory, key):
+            spec = next(like, None)
+        if spec is not None:
+            found[key] = replace(spec, key=key)
+    return found
+
+
+def _has_address(inventory: Inventory, key: PathKey) -> bool:
+    link = inventory.link_named(key.ifname)
+    if link is None:
+        return False
+    return any(item.ip == key.local for item in inventory.addresses_of(link.ifindex, key.local.version))
+
+
 def _bond(
     peer: Peer,
     beside: Sequence[Policy],
@@ -262,13 +260,17 @@ def _bond(
     index: int,
     earlier: tuple[PathSpec, ...],
     block: int,
+    reached: Sequence[Reached],
 ) -> BondSpec:
     """What only a policy `beside` the peer's own wants is a spare: so the peer is told
     to keep its data off it too."""
-    wanted = _all_paths(peer, earlier, inventory, own)
+    found = with_endpoints(peer, reached) if waits(peer) else peer
+    wanted = _all_paths(found, earlier, inventory, own)
     for policy in beside:
-        for key, spec in _all_paths(replace(peer, policy=policy), earlier, inventory, own).items():
+        for key, spec in _all_paths(replace(found, policy=policy), earlier, inventory, own).items():
             wanted.setdefault(key, replace(spec, standby=True, mode=LinkMode.SPARE))
+    if waits(peer):
+        wanted = _as_reached(wanted, reached, inventory)
     numbers = {spec.key: spec.number for spec in earlier}
     return BondSpec(index, peer, number_paths(list(wanted.values()), numbers, block))
 
@@ -280,11 +282,13 @@ def compute(
     block: int,
     placed: dict[str, Placement] | None = None,
     beside: Mapping[str, Sequence[Policy]] | None = None,
+    learnt: Mapping[str, Sequence[Reached]] | None = None,
 ) -> Layout:
     """The layout of `config` on a host like `inventory`.
 
     `block` is how many paths a bond may have; `placed` says what stays where it is;
-    `beside` names, by peer, policies whose paths are to be there as well.
+    `beside` names, by peer, policies whose paths are to be there as well; `learnt` tells
+    where peers without endpoints have come in.
     """
     here = placed or {}
     others = beside or {}
@@ -296,8 +300,10 @@ def compute(
         index = before.index if before else next(free)
         earlier = before.paths if before else ()
         also = others.get(peer.id, ())
-        bonds.append(_bond(peer, also, inventory, config.interface.name, index, earlier, block))
+        reached = (learnt or {}).get(peer.id, ())
+        bonds.append(_bond(peer, also, inventory, config.interface.name, index, earlier, block, reached))
     done = tuple(bonds)
+    listens = _listening(config, inventory, others)
     return Layout(
         name=config.interface.name,
         port=config.node.port,
@@ -305,16 +311,31 @@ def compute(
         addresses=config.interface.addresses,
         routes=tuple(dict.fromkeys(prefix for peer in config.peers for prefix in peer.allowed)),
         bonds=done,
-        rx=_rx(config, done),
+        rx=_rx(config, done, listens),
         cut=any(needs_cutting(bond.policy) for bond in done),
+        listens=tuple(dict.fromkeys(address for _, address in listens)),
     )
+
+
+def _listening(
+    config: Config, inventory: Inventory, beside: Mapping[str, Sequence[Policy]]
+) -> list[tuple[str, Address]]:
+    policies = [
+        policy for peer in config.peers if waits(peer) for policy in (peer.policy, *beside.get(peer.id, ()))
+    ]
+    return listening(policies, inventory, config.interface.name)
+
+
+def _paths_of(peer: Peer, inventory: Inventory, own: str) -> int:
+    """How many paths it has, or may turn out to have."""
+    if waits(peer):
+        return LINKS_OF_A_STRANGER * len(listening([peer.policy], inventory, own))
+    return len(wanted_paths(peer, inventory, own))
 
 
 def block_size(config: Config, inventory: Inventory) -> int:
     """Paths to reserve per bond: a power of two with room to double, 8..128."""
-    most = max(
-        (len(wanted_paths(peer, inventory, config.interface.name)) for peer in config.peers), default=0
-    )
+    most = max((_paths_of(peer, inventory, config.interface.name) for peer in config.peers), default=0)
     block = 8
     while block < 2 * most and block < 128:
         block *= 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpbond.config.model import Interface, Network, RxMode
+from mpbond.config.model import Address, Interface, Network, RxMode
 from mpbond.layout import BondSpec, Layout, PathKey, PathSpec
 from mpbond.redundant import told
 
@@ -165,6 +165,24 @@ class RemoveRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """For peers that begin by themselves: what comes to this address is looked at."""
+
+    address: Address
+
+    def __str__(self) -> str:
+        return f"wait for peers at {self.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class StopListening:
+    address: Address
+
+    def __str__(self) -> str:
+        return f"wait for nobody at {self.address}"
+
+
+@dataclass(frozen=True, slots=True)
 class BringUp:
     name: str
 
@@ -188,6 +206,8 @@ Step = (
     | RemovePrefix
     | AddRoute
     | RemoveRoute
+    | Listen
+    | StopListening
     | BringUp
 )
 
@@ -234,12 +254,19 @@ def plan(after: Layout, before: Layout | None) -> tuple[Step, ...]:
     old_bonds = {bond.peer.id: bond for bond in before.bonds} if before else {}
     new_bonds = {bond.peer.id: bond for bond in after.bonds}
     locals_in_use: set[object] = {path.key.local for bond in after.bonds for path in bond.paths}
+    listened = before.listens if before else ()
     if before is None:
         steps.append(CreateDevice(after.name, after.mtu))
     elif before.mtu != after.mtu:
         steps.append(SetMtu(after.name, after.mtu, before.mtu))
     for peer_id, old in old_bonds.items():
-        steps += _removals(new_bonds.get(peer_id), old, locals_in_use, set(after.routes))
+        steps += _removals(new_bonds.get(peer_id), old, locals_in_use | set(after.listens), set(after.routes))
+    steps += [
+        StopListening(address)
+        for address in listened
+        if address not in after.listens and address not in locals_in_use
+    ]
+    steps += [Listen(address) for address in after.listens if address not in listened]
     was_cut = before is not None and before.cut
     if after.cut and not was_cut:
         steps.append(SetCutting(after.name, True))

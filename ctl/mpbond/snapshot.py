@@ -21,7 +21,8 @@ class PathSnapshot:
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
     call it a spare; None while it has not said. `metadata`: one of its `connections` is
     the bond's for metadata. `network`: lan or wan; `priority`: the lower goes first;
-    `farther`: a spare for as long as a nearer path can be used."""
+    `farther`: a spare for as long as a nearer path can be used. `learnt`: `address` comes
+    of the peer's probes, and `configuredAddress` is the file's; None where that has none."""
 
     idx: int
     ifname: str
@@ -61,6 +62,8 @@ class PathSnapshot:
     network: str
     priority: int
     farther: bool
+    learnt: bool = False
+    configuredAddress: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,10 @@ class KeySnapshot:
 class BondSnapshot:
     """One peer. `session`: "up" once any probe of the peer was heard and checked.
     `keys`: None where they come of a shared key; `rates`: None where there is no limit.
-    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force.
-    `numConnections`: of all paths that are alive, `connections` the same as "1 + n";
-    `connectionsPerPath`: what both ends agreed on."""
+    `configuredPolicy` is the file's, `bondingPolicyStr` the one in force. `waits`: the file
+    has no endpoints of the peer, so it has to begin. `numConnections`: of all paths that
+    are alive, `connections` the same as "1 + n"; `connectionsPerPath`: what both ends
+    agreed on."""
 
     address: str
     name: str | None
@@ -120,6 +124,7 @@ class BondSnapshot:
     connectionsPerPath: int
     rates: RateSnapshot | None
     paths: tuple[PathSnapshot, ...]
+    waits: bool = False
 
     def as_json(self, *, with_paths: bool = True) -> dict[str, Any]:
         data = asdict(self)

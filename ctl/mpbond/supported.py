@@ -31,8 +31,6 @@ def unsupported_policy(policy: Policy) -> Iterator[tuple[str, str]]:
 
 def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
     where = f"peers.{peer.id}"
-    if not peer.endpoints:
-        yield f"{where}.endpoints", "a peer without endpoints arrives in a later version; name at least one"
     if peer.encryption is not Encryption.NONE:
         yield f"{where}.encryption", f"{peer.encryption} arrives in a later version; leave it out"
     yield from unsupported_policy(peer.policy)

@@ -157,7 +157,7 @@ def _where(bond: BondSnapshot) -> Table:
             str(path.idx),
             path.ifname,
             path.localAddress,
-            path.address,
+            f"{path.address} (learnt)" if path.learnt else path.address,
             mode,
             path.rx,
             one_and_others(path.connections) if path.metadata else str(path.connections),
@@ -263,10 +263,19 @@ _NO_HANDSHAKE = {
 }
 
 
-def _why_no_handshake(reasons: dict[str, int], tries: int) -> str:
+_WAITS = (
+    "No session: the file has no endpoints of the peer, so it has to begin; nothing of it came yet. "
+    "Is it up, has it our address and port, is UDP let in?"
+)
+
+
+def _why_no_handshake(reasons: dict[str, int], bond: BondSnapshot) -> str:
     for name, text in _NO_HANDSHAKE.items():
         if reasons.get(name):
             return f"No session: {reasons[name]} messages of handshakes {text}"
+    if bond.waits:
+        return _WAITS
+    tries = bond.keys.tries if bond.keys else 0
     return (
         f"No session: asked {tries} times, no answer. Is the peer up, are its endpoints right, is UDP let "
         "through?"
@@ -277,7 +286,7 @@ def _why_no_session(snapshot: Snapshot, bond: BondSnapshot) -> str:
     """The likeliest reason that a peer was never heard, from the counters."""
     reasons = snapshot.reasons
     if bond.keys is not None:
-        return _why_no_handshake(reasons, bond.keys.tries)
+        return _why_no_handshake(reasons, bond)
     if reasons.get("rx_unknown_session"):
         return (
             f"No session: {reasons['rx_unknown_session']} packets came with a session number of no peer. "
@@ -285,4 +294,6 @@ def _why_no_session(snapshot: Snapshot, bond: BondSnapshot) -> str:
         )
     if reasons.get("rx_bad_mac"):
         return f"No session: {reasons['rx_bad_mac']} probes failed their check. Have both ends the same key?"
+    if bond.waits:
+        return _WAITS
     return "No session: nothing of this peer came in. Is it up, are its endpoints right, is UDP let through?"

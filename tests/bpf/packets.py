@@ -101,8 +101,8 @@ def arp() -> Packet:
 
 def outer(family: int, payload: bytes, **fields: Any) -> Packet:
     """IP and UDP as the peer sends them to us, around `payload`. `fields` go to the
-    IP header; `number` chooses the peer's path, `dport` our port, `dst` our address,
-    `sport` the peer's port."""
+    IP header; `number` chooses the peer's path, `sport` its port, `dport` ours, `dst` our
+    address."""
     number, dport, sport = fields.pop("number", 0), fields.pop("dport", PORT), fields.pop("sport", PORT)
     ends = {"src": str(peer_address(family, number)), "dst": LOCAL[family]} | fields
     udp = UDP(sport=sport, dport=dport, chksum=0) / Raw(payload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from mpbond import abi, sessions, wire
 from tests.bpf import packets
@@ -66,7 +67,7 @@ def stamp(rig: Rig, age_ns: int = 0) -> int:
     return (time.monotonic_ns() - age_ns + int(rig.plane.node["stamp_offset"][0])) % 2**64
 
 
-def frame(bond: Bond, probe: Probe, *, path: int = 0, family: int | None = None, **fields: int) -> bytes:
+def frame(bond: Bond, probe: Probe, *, path: int = 0, family: int | None = None, **fields: Any) -> bytes:
     """`probe` from the peer, on the Ethernet of our path `path`."""
     found = bond.setup.paths[path].family if family is None else family
     payload = probe.message(bond.pair.rx)

@@ -129,6 +129,8 @@ class Rig:
         for array in (plane.paths_live, plane.path_stats):
             array.view(np.uint8)[:] = POISON
         plane.node["source_ports"] = 0
+        # Probes are numbered on, whatever was there.
+        plane.paths_live["probes_sent"] = 0
         plane._reasons[:] = 0
         plane.flow_cache[:] = 0
         self.lab.drain()

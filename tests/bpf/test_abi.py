@@ -254,6 +254,7 @@ def test_maps_hold_these_structs(plane: Any) -> None:
         "redundant": "mpb_redundant",
         "limits": "mpb_limit",
         "copies": "mpb_copies",
+        "fars": "mpb_far",
         "sessions": "mpb_session",
         "remotes": "mpb_remote",
         "locals": "mpb_local",

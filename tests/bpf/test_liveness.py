@@ -143,7 +143,8 @@ def advance(rig: Rig, bond: Bond, since_ns: int) -> int:
     """By how much the clock moves at a probe `since_ns` after the one before."""
     before = clock_ns(rig)
     rig.plane.bonds_live["clock_read_ns"][0] = time.monotonic_ns() - since_ns
-    assert take(rig, bond, Probe()) == "rx_probe_answered"
+    following = int(rig.plane.fars["newest"][0]) + 1
+    assert take(rig, bond, Probe(sequence=following)) == "rx_probe_answered"
     return clock_ns(rig) - before
 
 

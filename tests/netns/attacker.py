@@ -1,8 +1,9 @@
 """What an attacker does, run in the namespace of a host of a lab.
 
 `attacker.py send DEST SECONDS PPS` reads a JSON list of UDP payloads (hex) and sends them
-in turn to DEST's bond port, each from a random source in 198.18.0.0/15; it prints how
-many it has sent. `attacker.py guess DEST COUNT` sends each under a random session number.
+in turn to DEST's bond port, each from a random source in 198.18.0.0/15 or, with SOURCE behind
+that, from there; it prints how many it has sent. `attacker.py guess DEST COUNT` sends each
+under a random session number.
 `attacker.py record SECONDS [TYPE...]` prints a JSON list of [destination, payload] of the
 bond's packets of these types (handshake messages if none is given) that pass.
 """
@@ -31,10 +32,10 @@ def packet(source: bytes, dest: bytes, payload: bytes) -> bytes:
     return head + struct.pack("!HHHH", BOND_PORT, BOND_PORT, 8 + len(payload), 0) + payload
 
 
-def send(dest: str, seconds: float, pps: float) -> int:
+def send(dest: str, seconds: float, pps: float, own: str | None = None) -> int:
     payloads = [bytes.fromhex(text) for text in json.load(sys.stdin)]
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    sources, to = _sources(), socket.inet_aton(dest)
+    sources, to = [socket.inet_aton(own)] if own else _sources(), socket.inet_aton(dest)
     began, sent = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
         while sent < passed * pps:
@@ -77,7 +78,7 @@ def record(seconds: float, kinds: set[int]) -> list[tuple[str, str]]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "send":
-        print(send(sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))
+        print(send(sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:]))
     elif sys.argv[1] == "guess":
         print(guess(sys.argv[2], int(sys.argv[3])))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mpbond.config.model import Config, Network, Policy, RxMode
 from mpbond.inventory import Inventory
 from mpbond.layout import Layout, compute
+from mpbond.learnt import Reached
 from mpbond.plan import plan
 from tests.unit.host import Nic, backup, config, endpoint, host, peer, placed, rule, xor
 from tests.unit.kernel_model import KernelModel, installed
@@ -78,12 +79,25 @@ def configs(draw: st.DrawFn) -> Config:
     )
 
 
+def learnt() -> st.SearchStrategy[dict[str, tuple[Reached, ...]]]:
+    """Where peers without endpoints have come in: on links and addresses that may be gone."""
+    reached = st.builds(
+        Reached,
+        st.sampled_from(NAMES),
+        st.sampled_from(("10.0.0.2", "10.0.1.2", "10.0.1.3")).map(ip_address),
+        st.sampled_from(("203.0.113.7", "10.0.0.77", "198.51.100.7")).map(ip_address),
+        st.sampled_from((9944, 40_000)),
+    )
+    return st.dictionaries(st.sampled_from(IDS), st.lists(reached, unique=True, max_size=4).map(tuple))
+
+
 @st.composite
 def changes(draw: st.DrawFn) -> tuple[Layout, Layout]:
     """A layout, and what becomes of it under another file on a changed host."""
     block = draw(st.sampled_from((2, 8)))
-    before = compute(draw(configs()), draw(hosts()), block=block)
-    return before, compute(draw(configs()), draw(hosts()), block=block, placed=placed(before))
+    before = compute(draw(configs()), draw(hosts()), block=block, learnt=draw(learnt()))
+    after = compute(draw(configs()), draw(hosts()), block=block, placed=placed(before), learnt=draw(learnt()))
+    return before, after
 
 
 @given(changes())
@@ -106,7 +120,7 @@ def assert_only_what_is_in_the_file(kernel: KernelModel, after: Layout) -> None:
     paths = [path for bond in after.bonds for path in bond.paths]
     assert len(kernel.paths) == len(paths)
     assert all(path in kernel.paths.values() for path in paths)
-    assert kernel.locals == {path.key.local for path in paths}
+    assert kernel.locals == {path.key.local for path in paths} | set(after.listens)
     assert set(kernel.remotes.values()) == kernel.paths.keys()
     assert kernel.rx == dict(after.rx)
 

@@ -139,6 +139,14 @@ class KernelModel:
             self.locals.discard(step.path.key.local)
 
     @take.register
+    def _(self, step: plan.Listen) -> None:
+        self.locals.add(step.address)
+
+    @take.register
+    def _(self, step: plan.StopListening) -> None:
+        self.locals.discard(step.address)
+
+    @take.register
     def _(self, step: plan.PutPrefix) -> None:
         assert step.bond.index in self.bonds, "the bond comes first"
         self.prefixes[step.prefix] = step.bond.index

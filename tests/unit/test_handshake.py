@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpbond.handshake import FREE_BURST, INITIATION_LIFE_NS, Agreed, Send
+from mpbond.handshake import FREE_BURST, INITIATION_LIFE_NS, MOST_STRAYS, Agreed, Send, Way
 from mpbond.handshake_messages import INITIATION, RESPONSE, Feature, Offer
-from tests.unit.handshakes import KEYS, MS, NO_PSK, REKEY_NS, S, World, way
+from mpbond.identity import identity
+from tests.unit.handshakes import KEYS, MS, NO_PSK, REKEY_NS, WALL_NS, S, World, way
 
 PSK = bytes(range(32))
 # Node 1 comes up so much later that node 0 does not insist on going first.
@@ -289,6 +291,74 @@ def test_the_newest_initiation_replayed_repeats_its_answer_to_the_peer_only() ->
     assert len(sent) == world.links, "once on each way, not twenty times"
     assert all(isinstance(one, Send) and one.way in world.ways(0) for one in sent)
     assert len(world.nodes[0].agreed) == agreed
+
+
+def strayed(world: World, *places: Way) -> list[Send | Agreed]:
+    """What node 0 does with node 1's first initiation, come in by each of these."""
+    first = first_of(world, INITIATION, 1)
+    actions: list[Send | Agreed] = []
+    for place in places:
+        actions += world.nodes[0].machine.receive(first.body, place, world.now_ns)
+    return actions
+
+
+def asked(links: int = 0) -> World:
+    """Node 1 has asked over two links; node 0 knows of `links`."""
+    world = World(passes=lambda end, send, now_ns: False)
+    world.start(1)
+    world.run(0.001)
+    world.links = links
+    world.start(0)
+    return world
+
+
+def test_who_has_no_way_to_a_peer_waits() -> None:
+    world = World(links=0)
+    machine = world.start(0).machine
+    world.run(60)
+    assert machine.next_due_ns(77) == 77 and machine.tries(world.peer_of(0)) == 0
+    assert not world.wire
+
+
+def test_an_initiation_is_answered_to_where_it_came_from() -> None:
+    """Over each link, once, as the way back may be shut on any; and agreed on once."""
+    places = [way(1, 0), replace(way(2, 0), port=40_000)]
+    actions = strayed(asked(), *places, *places)
+    sent = [one for one in actions if isinstance(one, Send)]
+    assert [one.way for one in sent] == places
+    assert len([one for one in actions if isinstance(one, Agreed)]) == 1
+    first = first_of(asked(), INITIATION, 1)
+    assert all(len(one.body) < len(first.body) for one in sent), "no amplification"
+
+
+def test_an_initiation_is_answered_to_the_known_ways_too() -> None:
+    stray = replace(way(1, 0), port=40_000)
+    sent = [one.way for one in strayed(asked(links=2), stray) if isinstance(one, Send)]
+    assert sent == [way(1, 0), way(2, 0), stray]
+
+
+def test_few_places_get_an_answer() -> None:
+    """However many somebody sends the same initiation from."""
+    places = [replace(way(1, 0), port=port) for port in range(1000, 1200)]
+    sent = [one for one in strayed(asked(), *places) if isinstance(one, Send)]
+    assert len(sent) == MOST_STRAYS
+
+
+def test_no_stray_answer_once_the_session_is_used() -> None:
+    world = asked()
+    assert strayed(world, way(1, 0))
+    world.nodes[0].machine.confirmed(world.peer_of(0), world.now_ns)
+    assert strayed(world, way(2, 0)) == []
+
+
+def test_a_way_that_is_learnt_is_asked_at_once() -> None:
+    world = World(links=0)
+    node = world.start(0)
+    world.run(5)
+    public = identity(KEYS[1]).public
+    node.machine.put_peer(world.peer_of(0), public, NO_PSK, node.offer, (way(1, 0),), world.now_ns)
+    (sent,) = node.machine.tick(world.now_ns, WALL_NS)
+    assert isinstance(sent, Send) and sent.way == way(1, 0)
 
 
 def test_replayed_answers() -> None:

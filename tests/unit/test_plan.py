@@ -118,6 +118,8 @@ CHANGES = [
         "a peer comes",
         config(BERLIN, replace(OTHER, endpoints=())),
         (ETH0, ETH1),
+        "wait for peers at 10.0.0.2",
+        "wait for peers at 10.0.1.2",
         f"add peer {B} under balance-xor",
         f"let 10.20.0.0/16 belong to peer {B}",
         "route 10.20.0.0/16 to mp0",

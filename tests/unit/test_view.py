@@ -302,6 +302,18 @@ def test_mode_says_for_whose_sake_a_path_is_a_spare(
     assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer, farther=farther))[15]
 
 
+def test_an_address_that_was_learnt_says_so() -> None:
+    lines = shown_of(path(1), path(2, learnt=True, configuredAddress="10.0.0.9:9944"))
+    shown = [line for line in lines if "10.77." in line]
+    assert "(learnt)" not in shown[0] and "(learnt)" in "".join(lines)
+
+
+@pytest.mark.parametrize("keys", [None, KeySnapshot(None, 0, 0, None, ())], ids=["shared key", "public keys"])
+def test_a_peer_that_has_to_begin(keys: KeySnapshot | None) -> None:
+    lines = " ".join(shown_of(session="no session", waits=True, keys=keys))
+    assert "the file has no endpoints of the peer, so it has to begin" in lines
+
+
 def test_the_peers_policy() -> None:
     assert "Peer's Policy          : balance-xor" in shown_of(path(1), peerPolicy="balance-xor")
 

@@ -17,6 +17,7 @@ from mpbond.config.model import Address, Config, LinkMode, Network, Peer, RxMode
 from mpbond.inventory import Inventory
 from mpbond.kernel import bpf, device, registry, tc
 from mpbond.kernel.dataplane import Dataplane
+from mpbond.kernel.entries import unpacked
 from mpbond.layout import BondSpec, Layout, PathKey, PathSpec
 from mpbond.sessions import SessionPair
 
@@ -61,7 +62,16 @@ def installed(
         bonds.append(_bond(plane, inventory, index, peer, owned.get(index, [])))
     cutting = abi.BondFlag.DEVICE | abi.BondFlag.REDUNDANT
     cut = bool(np.any(plane.bonds["flags"] & int(cutting)))
-    return _layout(config, inventory, ipr, tuple(bonds), cut)
+    found = _layout(config, inventory, ipr, tuple(bonds), cut)
+    return replace(found, listens=_listens(plane, found))
+
+
+def _listens(plane: Dataplane, found: Layout) -> tuple[Address, ...]:
+    """The addresses that are looked after for no path's sake."""
+    keys = [np.frombuffer(raw, abi.LOCAL_KEY)[0] for raw in plane.maps["locals"].all_keys()]
+    addresses = [unpacked(int(key["family"]), bytes(key["address"])) for key in keys]
+    of_paths = {path.key.local for bond in found.bonds for path in bond.paths}
+    return tuple(address for address in addresses if address not in of_paths)
 
 
 def _same_key(plane: Dataplane, index: int, pair: SessionPair | None) -> bool:

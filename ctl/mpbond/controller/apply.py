@@ -15,8 +15,9 @@ from mpbond.errors import BondError
 from mpbond.inventory import Inventory
 from mpbond.kernel import device, tc
 from mpbond.kernel.dataplane import Dataplane, PathEntry
-from mpbond.layout import BondSpec, PathSpec, far_name, needs_single_packets
+from mpbond.layout import BondSpec, PathSpec, needs_single_packets
 from mpbond.sessions import SessionPair
+from mpbond.uplinks import far_name
 from mpbond.wire import template
 
 POLICY_CODES = {
@@ -109,6 +110,8 @@ class Applier:
             plan.RemovePrefix: self._remove_prefix,
             plan.AddRoute: self._add_route,
             plan.RemoveRoute: self._remove_route,
+            plan.Listen: self._listen,
+            plan.StopListening: self._stop_listening,
             plan.BringUp: self._bring_up,
         }
         return handlers[type(step)](step, inventory)
@@ -208,6 +211,14 @@ class Applier:
     def _remove_prefix(self, step: plan.RemovePrefix, _: Inventory) -> list[Undo]:
         self.plane.remove_prefix(step.prefix)
         return [lambda: self.plane.put_prefix(step.prefix, step.bond.index)]
+
+    def _listen(self, step: plan.Listen, _: Inventory) -> list[Undo]:
+        self.plane.put_local(step.address)
+        return [lambda: self.plane.remove_local(step.address)]
+
+    def _stop_listening(self, step: plan.StopListening, _: Inventory) -> list[Undo]:
+        self.plane.remove_local(step.address)
+        return [lambda: self.plane.put_local(step.address)]
 
     # ---- the links' receiving side ------------------------------------------------
 

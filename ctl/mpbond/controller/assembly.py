@@ -20,6 +20,7 @@ from mpbond.kernel import headers, registry
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
 from mpbond.kernel.sizes import Sizes, check_sizes
+from mpbond.learnt import waits
 from mpbond.supported import refuse_unsupported
 
 Say = Callable[[str], None]
@@ -63,6 +64,9 @@ def make_controller(
         if plane is not None:
             plane.close()
         plane = _make_plane(config, ipr, block, say)
+    for peer in config.peers:
+        if waits(peer):
+            say(f"peer {peer.id}: the file has no endpoints of it, so it has to begin: waiting for it")
     return Controller(
         config,
         plane,

@@ -25,6 +25,7 @@ from mpbond.controller.connecting import Connecting
 from mpbond.controller.limiting import Limiting
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
+from mpbond.controller.roaming import Roaming
 from mpbond.controller.scoring import Scoring
 from mpbond.controller.trust import Trust
 from mpbond.errors import UsageError
@@ -76,6 +77,8 @@ class Controller:
         self.history = History(say)
         self.connecting = Connecting(plane, self.history)
         self.limiting = Limiting(plane, config.interface.name)
+        self._roaming = Roaming(plane, self.history, installed)
+        self._inventory = Inventory({}, (), ())
         self._balancing = Balancing(plane, self.history, ethtool.speed_mbit)
         # Bonds where a policy may be about to move: scores changed, or one is ahead.
         self._undecided: set[int] = set()
@@ -98,19 +101,31 @@ class Controller:
         """Reads the host, and changes whatever its bonds want changed."""
         inventory = read_inventory(self._ipr)
         with self.lock:
-            after = self.computed(self.config, inventory=inventory)
-            steps = plan.plan(after, self.layout)
-            self._applier.run(steps, inventory, self.say)
-            self.layout = after
-            self._follow(after, inventory, now_ns)
-            self._evaluate(now_ns, everything=bool(steps))
+            self._inventory = inventory
+            self._arrange(now_ns)
+
+    def _arrange(self, now_ns: int) -> None:
+        """For the host as it was read last."""
+        after = self.computed(self.config, inventory=self._inventory)
+        steps = plan.plan(after, self.layout)
+        self._applier.run(steps, self._inventory, self.say)
+        self.layout = after
+        self._follow(after, self._inventory, now_ns)
+        self._evaluate(now_ns, everything=bool(steps))
 
     def computed(self, config: Config, *, inventory: Inventory | None = None) -> Layout:
         """What `config`, and what is kept beside it, come to on this host."""
         inventory = inventory or read_inventory(self._ipr)
         bonds = self.layout.bonds if self.layout else ()
         placed = {bond.peer.id: Placement(bond.index, bond.paths) for bond in bonds}
-        return layout.compute(config, inventory, block=self.plane.block, placed=placed, beside=self.beside)
+        return layout.compute(
+            config,
+            inventory,
+            block=self.plane.block,
+            placed=placed,
+            beside=self.beside,
+            learnt=self._roaming.learnt.all(),
+        )
 
     def switch(self, config: Config, now_ns: int) -> None:
         """To a configuration with the same paths: who carries what is written first, for
@@ -163,20 +178,27 @@ class Controller:
         self._balancing.follow(states)
         self.scoring.follow(states)
         self.connecting.follow(states)
-        ranked = self._rank(inventory)
-        self.limiting.follow(states, limit_in_lan=self.config.settings.limit_bandwidth_in_lan)
-        for bond in ranked:
-            self._write_flags(states[bond].health)
-        self._undecided = self._measure(now_ns) | ranked
+        self._roaming.follow(after, inventory)
+        self._undecided = self._place(inventory) | self._measure(now_ns)
         if self.trust is not None:
             self.trust.follow(after, now_ns)
+
+    def _place(self, inventory: Inventory) -> set[int]:
+        """What goes by where paths lead; the bonds for which that is news."""
+        ranked = self._rank(inventory)
+        self.limiting.follow(self._bonds, limit_in_lan=self.config.settings.limit_bandwidth_in_lan)
+        for bond in ranked:
+            self._write_flags(self._bonds[bond].health)
+        return ranked
 
     def _rank(self, inventory: Inventory) -> set[int]:
         """Near paths before far ones; the bonds for which that is news."""
         settings = self.config.settings
         news: set[int] = set()
         for bond, state in self._bonds.items():
-            found = {state.index_of(path): precedence(path, settings, inventory) for path in state.spec.paths}
+            paths = {state.index_of(path): path for path in state.spec.paths}
+            led = {index: self._roaming.as_led(index, path) for index, path in paths.items()}
+            found = {index: precedence(path, settings, inventory) for index, path in led.items()}
             if (found, settings.priority_upgrade_threshold) != (state.precedence, state.tolerance):
                 state.precedence, state.tolerance = found, settings.priority_upgrade_threshold
                 news.add(bond)
@@ -209,7 +231,18 @@ class Controller:
         """Probes what is due and acts on what the kernel has found out."""
         with self.lock:
             self._prober.tick(now_ns)
+            self._roam(now_ns)
             self._evaluate(now_ns)
+
+    def _roam(self, now_ns: int) -> None:
+        """Takes over what the kernel has learnt of where the peers are."""
+        moved, others = self._roaming.look(now_ns)
+        if others:
+            self._arrange(now_ns)
+        elif moved and self.layout is not None:
+            self._undecided |= self._place(self._inventory)
+            if self.trust is not None:
+                self.trust.follow(self.layout, now_ns)
 
     def probe_at_once(self, bond: int) -> None:
         """The peer is to hear at once what has changed here."""

@@ -10,6 +10,8 @@ from mpbond import layout, plan
 from mpbond.config.model import Config
 from mpbond.kernel import registry
 from mpbond.kernel.links import read_inventory
+from mpbond.layout import BondSpec
+from mpbond.learnt import waits
 
 
 def preview(config: Config, ipr: IPRoute) -> list[str]:
@@ -22,5 +24,10 @@ def preview(config: Config, ipr: IPRoute) -> list[str]:
     inventory = read_inventory(ipr)
     wanted = layout.compute(config, inventory, block=layout.block_size(config, inventory))
     lines += [str(step) for step in plan.plan(wanted, None)]
-    empty = [bond.peer.id for bond in wanted.bonds if not bond.paths]
-    return lines + [f"peer {peer} has no path yet: no link has a route to its endpoints" for peer in empty]
+    return lines + [_why_empty(bond) for bond in wanted.bonds if not bond.paths]
+
+
+def _why_empty(bond: BondSpec) -> str:
+    if waits(bond.peer):
+        return f"peer {bond.peer.id} has no path yet: the file has no endpoints of it, so it has to begin"
+    return f"peer {bond.peer.id} has no path yet: no link has a route to its endpoints"

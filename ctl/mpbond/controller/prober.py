@@ -19,8 +19,8 @@ from mpbond.kernel.dataplane import Dataplane
 
 MIN_INTERVAL_NS = 5_000_000
 PROBES_PER_INTERVAL = 4
-# Every connection of a path is probed within this: NATs keep a UDP flow for half a minute
-# at least. Every second probe is connection 0's.
+# Every connection of a path is probed within this: NATs forget a UDP flow after half a
+# minute at the earliest (RFC 4787 asks for two). Every second probe is connection 0's.
 KEEP_NS = 20_000_000_000
 # Probe intervals without proof after which a path is suspected.
 SUSPICION = 1.5
@@ -29,8 +29,9 @@ Array = np.ndarray[Any, Any]
 
 
 def intervals_ns(failover_ns: Array) -> Array:
-    """The probe interval of semantics, section 4, for each failoverInterval."""
-    intervals: Array = np.maximum(failover_ns // PROBES_PER_INTERVAL, MIN_INTERVAL_NS)
+    """The probe interval of semantics, section 4, for each failoverInterval; never so long
+    that a NAT on the way would forget the path."""
+    intervals: Array = np.clip(failover_ns // PROBES_PER_INTERVAL, MIN_INTERVAL_NS, KEEP_NS)
     return intervals
 
 

@@ -14,12 +14,14 @@ from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.controller.connecting import Connecting
 from mpbond.controller.measuring import Measuring
+from mpbond.controller.roaming import of_file, told
 from mpbond.controller.scoring import Scoring
 from mpbond.controller.trust import KeyState
 from mpbond.handshake_messages import Feature
 from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
+from mpbond.learnt import waits
 from mpbond.samples import Estimate
 from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, RateSnapshot
 
@@ -72,11 +74,6 @@ def _age_ms(then_ns: int, now_ns: int) -> float | None:
     return round(max(0, now_ns - then_ns) / 1e6, 3) if then_ns else None
 
 
-def _endpoint(path: PathSpec) -> str:
-    host = f"[{path.key.remote}]" if path.key.remote.version == 6 else str(path.key.remote)
-    return f"{host}:{path.key.port}"
-
-
 def path_snapshot(
     plane: Dataplane,
     state: BondState,
@@ -98,6 +95,7 @@ def path_snapshot(
     measured = measuring.of(index) if alive else Estimate()
     balance = balancing.of(index)
     marks = peer_marks(plane, index)
+    moved = plane.endpoints.moved(index)
     last_in_ns = max(last_data_ns(plane, index), int(live["last_in_ns"]))
     last_out_ns = max(int(stats["last_tx_ns"].max()), int(live["last_out_ns"]))
     active = (
@@ -107,7 +105,7 @@ def path_snapshot(
         idx=path.number,
         ifname=path.key.ifname,
         localAddress=str(path.key.local),
-        address=_endpoint(path),
+        address=told(moved or of_file(path)),
         mode=path.mode.value,
         state=health.state.value if path.link_up else "link down",
         alive=alive,
@@ -142,6 +140,8 @@ def path_snapshot(
         network=state.precedence_of(index).reach.value,
         priority=state.precedence_of(index).number,
         farther=index in state.farther(),
+        learnt=moved is not None or waits(state.spec.peer),
+        configuredAddress=None if waits(state.spec.peer) else told(of_file(path)),
     )
 
 
@@ -221,6 +221,7 @@ def bond_snapshot(
         connectionsPerPath=connecting.agreed(spec.index),
         rates=rates,
         paths=paths,
+        waits=waits(spec.peer),
     )
 
 

@@ -23,7 +23,8 @@ import numpy as np
 from mpbond import connections
 from mpbond.connections import Wishes
 from mpbond.controller.carrier import Carrier
-from mpbond.handshake import Action, Agreed, Handshakes, Send, Way
+from mpbond.controller.roaming import ways
+from mpbond.handshake import Action, Agreed, Handshakes, Send
 from mpbond.handshake_messages import Feature, Offer, tag_of
 from mpbond.identity import Identity
 from mpbond.kernel.dataplane import Dataplane
@@ -132,8 +133,8 @@ class Trust:
         assert public is not None  # who has a pre-shared key here has one
         wanted = connections.wanted(bond.peer.num_connections)
         offer = Offer(wanted, Feature.COPIES, bond.peer.max_recv_kbps)
-        ways = tuple(Way(path.ifindex, path.key.local, path.key.remote, path.key.port) for path in bond.paths)
-        self._machine.put_peer(peer_id, public, self._psks[peer_id], offer, ways, now_ns)
+        found = ways(self._plane.endpoints, bond, self._plane.path_index(bond.index, 0))
+        self._machine.put_peer(peer_id, public, self._psks[peer_id], offer, found, now_ns)
         known = self._peers.get(peer_id)
         if known is not None and known.spec.index == bond.index:
             known.spec = bond

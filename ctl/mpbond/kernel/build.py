@@ -35,6 +35,7 @@ MAPS = (
     "redundant",
     "limits",
     "copies",
+    "fars",
     "sessions",
     "remotes",
     "locals",

@@ -18,6 +18,7 @@ import numpy as np
 from mpbond import abi, sources
 from mpbond.config.model import Address, Network, RedundantRule
 from mpbond.kernel import bpf, build, entries
+from mpbond.kernel.endpoints import Endpoints
 from mpbond.kernel.entries import family_code, local_key, packed, prefix_key, remote_key
 from mpbond.kernel.sessions import Sessions
 from mpbond.kernel.sizes import Sizes, possible_cpus
@@ -59,6 +60,7 @@ class Dataplane:
         self.slot_bytes: Array = maps["slot_bytes"].memory(abi.COUNTER).reshape(-1, abi.SLOTS)
         self.paths: Array = maps["paths"].memory(abi.PATH)
         self.paths_live: Array = maps["paths_live"].memory(abi.PATH_LIVE)
+        self.fars: Array = maps["fars"].memory(abi.FAR)
         self.flow_cache: Array = maps["flow_cache"].memory(np.dtype("<u8"))
         self.redundant: Array = maps["redundant"].memory(abi.REDUNDANT)
         self.limits: Array = maps["limits"].memory(abi.LIMIT)
@@ -67,6 +69,7 @@ class Dataplane:
         self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
         self.path_stats: Array = maps["path_stats"].memory(abi.PATH_STATS).reshape(-1, self.cpus)
         self.sessions = Sessions(self.bonds, maps["sessions"])
+        self.endpoints = Endpoints(self.paths, self.paths_live, self.fars)
         self._reasons: Array = maps["reasons"].memory(abi.COUNTER).reshape(-1, abi.REASON_STRIDE)
 
     # ---- making and finding -------------------------------------------------
@@ -191,6 +194,8 @@ class Dataplane:
             self.bonds_live[index]["active_path"] = abi.NO_PATH
             self.weights[2 * index : 2 * index + 2]["path"] = abi.NO_PATH
             self.copies[index] = np.zeros((), abi.COPIES)
+            first = self.path_index(index, 0)
+            self.fars[first : first + self.block] = np.zeros((), abi.FAR)
             self.slot_bytes[index] = 0
             self.redundant[index] = np.zeros((), abi.REDUNDANT)
             self.limits[index] = np.zeros((), abi.LIMIT)
@@ -216,7 +221,8 @@ class Dataplane:
         path = self.paths[index]
         with self.lock:
             if not int(path["flags"]) & abi.PathFlag.USED:
-                self.paths_live[index] = np.zeros((), abi.PATH_LIVE)
+                self._clear_live(index)
+                path["moved"] = 0
                 self.path_stats[index] = np.zeros((), abi.PATH_STATS)
                 self.set_forward(index, 0, FORWARD_UNKNOWN_US)
             path["ifindex"], path["bond"], path["number"] = entry.ifindex, entry.bond, entry.number
@@ -233,10 +239,23 @@ class Dataplane:
         self.maps["remotes"].put(
             remote_key(entry.bond, entry.ifindex, entry.remote, entry.port, entry.local), value.tobytes()
         )
+        self.put_local(entry.local)
+        return index
+
+    def put_local(self, address: Address) -> None:
+        """Packets to it of no session are ours, and handshakes to it are looked at."""
         local = np.zeros((), abi.LOCAL)
         local["paths"] = 1
-        self.maps["locals"].put(local_key(entry.local), local.tobytes())
-        return index
+        self.maps["locals"].put(local_key(address), local.tobytes())
+
+    def remove_local(self, address: Address) -> None:
+        self.maps["locals"].delete(local_key(address))
+
+    def _clear_live(self, index: int) -> None:
+        """Its probes are numbered on: within a session the peer takes no number twice."""
+        sent = int(self.paths_live[index]["probes_sent"])
+        self.paths_live[index] = np.zeros((), abi.PATH_LIVE)
+        self.paths_live[index]["probes_sent"] = sent
 
     def remove_path(self, entry: PathEntry, *, last_of_local: bool) -> None:
         index = self.path_index(entry.bond, entry.number)
@@ -246,7 +265,7 @@ class Dataplane:
             remote_key(entry.bond, entry.ifindex, entry.remote, entry.port, entry.local)
         )
         if last_of_local:
-            self.maps["locals"].delete(local_key(entry.local))
+            self.remove_local(entry.local)
 
     def set_link_up(self, index: int, up: bool) -> None:
         """What netlink says of a path's link. A link that comes back has to prove its

@@ -13,7 +13,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from mpbond.config.model import Interface, Network
 from mpbond.errors import KernelError
 from mpbond.kernel import ethtool
-from mpbond.layout import far_name
+from mpbond.uplinks import far_name
 
 # Below IP's 64 KiB by more than any outer header: what mp0's queue lets out
 # still fits one IP packet when it is wrapped.

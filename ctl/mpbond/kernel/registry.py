@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pyroute2 import IPRoute
 
 from mpbond.kernel import bpf, device, tc
-from mpbond.layout import far_name
+from mpbond.uplinks import far_name
 
 
 @dataclass(frozen=True, slots=True)

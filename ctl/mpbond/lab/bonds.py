@@ -35,7 +35,7 @@ def inner_address(host: str, version: int = 4) -> str:
 @dataclass(slots=True)
 class Site:
     """One host's configuration file in the making; `policy` and `settings` are
-    ZeroTier's terms. `peers`: host -> its endpoints. With `privates`, private keys by
+    ZeroTier's terms. `peers`: host -> its endpoints, which may be none. With `privates`, private keys by
     host, hosts know each other by public keys, and `key` is pre-shared ("": none)."""
 
     host: str
@@ -89,7 +89,7 @@ class Site:
         return {
             "name": f"host-{peer}",
             **self._keys(peer),
-            "endpoints": endpoints,
+            **({"endpoints": endpoints} if endpoints else {}),
             "allowed": [*own, *self.allowed.get(peer, [])],
             **self.peer_extra,
         }
