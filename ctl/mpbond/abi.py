@@ -15,7 +15,7 @@ import numpy as np
 
 from mpbond.sources import bpf_dir
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 SLOTS = 256
 MAX_BOND_PATHS = 128
 NO_PATH = 0xFFFF
@@ -32,6 +32,8 @@ HANDSHAKE_MAX = 416
 HANDSHAKE_BUCKETS = 256
 HANDSHAKE_HZ = 20
 HANDSHAKE_BURST = 64
+CONTROL_HZ = 200
+CONTROL_BURST = 256
 
 AF_INET = 2
 AF_INET6 = 10
@@ -224,6 +226,7 @@ SESSION = np.dtype(
         ("bond", "<u4"),
         ("heard", "<u4"),
         ("made_ns", "<u8"),
+        ("control_next_ns", "<u8"),
         ("rx_mac_key", "<u8", 2),
         ("local_path", "<u2", MAX_BOND_PATHS),
     ],

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     WEIGHTS = "weights"
     CAPACITY = "capacity"
     POLICY = "policy"
+    PEER_POLICY = "peer-policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ _WORDS = {
     Kind.CAPACITY: "carries",
     Kind.WEIGHTS: "shares",
     Kind.POLICY: "policy",
+    Kind.PEER_POLICY: "peer's policy",
 }
 
 

@@ -13,13 +13,46 @@ from mpbond.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
+class PathViewSnapshot:
+    """What the peer's last report says of a path: its state and whether it is a spare, may
+    be used, and is used there; latency and variation of the round trip, losses on the way
+    to us, errors on the way from us, as the peer measures them."""
+
+    peerState: str
+    peerMode: str
+    peerEligible: bool
+    peerActive: bool
+    peerLatencyMean: float | None
+    peerLatencyVariance: float | None
+    peerPacketLossRatio: float | None
+    peerPacketErrorRatio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerViewSnapshot:
+    """What the peer's reports say of itself. Times in ms: `reportAge` since the last one;
+    `reportGap`, the longest between two that came in the last ten seconds, or since then;
+    `reportGapMade`, between two that the peer made, by its own clock."""
+
+    policy: str
+    policyBase: str
+    peerFailoverInterval: int
+    version: str
+    peerFeatures: tuple[str, ...]
+    reports: int
+    reportAge: float
+    reportGap: float
+    reportGapMade: float
+
+
+@dataclass(frozen=True, slots=True)
 class PathSnapshot:
     """One path. `address` is the remote one, with port; `state` is health's word.
     `capacity`: of its link by the file, Mbit/s; `capacityEstimated`: as measured, until
     then None; `deliveredRate`: data that the peer receives over it, Mbit/s.
     `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
-    call it a spare; None while it has not said."""
+    call it a spare; None while it has not said. `peerView`: None without a report of it."""
 
     idx: int
     ifname: str
@@ -54,6 +87,7 @@ class PathSnapshot:
     peerSpare: bool | None
     avoided: bool
     avoidedMs: float
+    peerView: PathViewSnapshot | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +106,8 @@ class KeySnapshot:
 @dataclass(frozen=True, slots=True)
 class BondSnapshot:
     """One peer. `session`: "up" once any probe of the peer was heard and checked.
-    `keys`: None where they come of a shared key.
+    `keys`: None where they come of a shared key. `metadataPath`: the number of the path
+    that reports go over. `peerViewMissing`: why there is no `peerView`.
     `configuredPolicy` is the file's, `bondingPolicyStr` the one in force."""
 
     address: str
@@ -92,6 +127,9 @@ class BondSnapshot:
     activePath: int | None
     session: str
     keys: KeySnapshot | None
+    metadataPath: int | None
+    peerView: PeerViewSnapshot | None
+    peerViewMissing: str | None
     paths: tuple[PathSnapshot, ...]
 
     def as_json(self, *, with_paths: bool = True) -> dict[str, Any]:
@@ -120,11 +158,18 @@ class Snapshot:
 
 
 def _bond_from_json(data: dict[str, Any]) -> BondSnapshot:
-    paths = tuple(PathSnapshot(**path) for path in data["paths"])
-    keys = data["keys"]
+    paths = tuple(_path_from_json(path) for path in data["paths"])
+    keys, view = data["keys"], data["peerView"]
     if keys is not None:
         keys = KeySnapshot(**{**keys, "features": tuple(keys["features"])})
-    return BondSnapshot(**{**data, "paths": paths, "keys": keys})
+    if view is not None:
+        view = PeerViewSnapshot(**{**view, "peerFeatures": tuple(view["peerFeatures"])})
+    return BondSnapshot(**{**data, "paths": paths, "keys": keys, "peerView": view})
+
+
+def _path_from_json(data: dict[str, Any]) -> PathSnapshot:
+    view = data["peerView"]
+    return PathSnapshot(**{**data, "peerView": None if view is None else PathViewSnapshot(**view)})
 
 
 def from_json(data: dict[str, Any]) -> Snapshot:

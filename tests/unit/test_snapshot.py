@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from mpbond.errors import UsageError
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, Snapshot, from_json
+from mpbond.snapshot import (
+    BondSnapshot,
+    KeySnapshot,
+    PathSnapshot,
+    PathViewSnapshot,
+    PeerViewSnapshot,
+    Snapshot,
+    from_json,
+)
 
 PATH = PathSnapshot(
     idx=0, ifname="eth0", localAddress="10.0.0.2", address="203.0.113.1:9944", mode="primary",
@@ -19,20 +27,32 @@ PATH = PathSnapshot(
     allocation=1.0, txPackets=1, txBytes=2, rxPackets=3, rxBytes=4,
     lastInAge=0.1, lastOutAge=0.2, assignedFlowCount=5, rx="tc",
     flaps=2, heldMs=1500.5, peerSpare=False, avoided=False, avoidedMs=0.0,
+    peerView=PathViewSnapshot(
+        peerState="held", peerMode="spare", peerEligible=False, peerActive=False, peerLatencyMean=1.5,
+        peerLatencyVariance=None, peerPacketLossRatio=0.01, peerPacketErrorRatio=0.0,
+    ),
 )  # fmt: skip
-SILENT = replace(PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None)
+SILENT = replace(
+    PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None, peerView=None
+)
 BOND = BondSnapshot(
     keys=KeySnapshot(age=12.5, rekeys=3, tries=0, connections=1, features=("copies",)),
     address="abcdef0123", name="berlin", bondingPolicyStr="rapid", configuredPolicy="office",
     peerPolicy="balance-xor", basePolicy="active-backup",
     linkSelectMethod="always", failoverInterval=1000, upDelay=0, downDelay=0, packetsPerLink=None,
     numAliveLinks=1, numTotalLinks=2, failoverEvents=7, activePath=0, session="up", paths=(PATH, SILENT),
+    metadataPath=0, peerViewMissing=None,
+    peerView=PeerViewSnapshot(
+        policy="office", policyBase="balance-xor", peerFailoverInterval=500, version="1.2",
+        peerFeatures=("copies", "reports"), reports=7, reportAge=1.5, reportGap=120.0, reportGapMade=110.0,
+    ),
 )  # fmt: skip
 FULL = Snapshot(
     interface="mp0", node="0123456789", pid=42, adopted=True, uptime_s=1.5, tickLateMs=0.25,
     bonds=(BOND, replace(BOND, name=None, keys=None, linkSelectMethod=None, activePath=None, paths=())),
     reasons={"tx_sent": 1, "rx_delivered": 2}, notes=("a note", "another"),
 )  # fmt: skip
+DEAF = replace(FULL, bonds=(replace(BOND, peerView=None, peerViewMissing="no report has come yet"),))
 EMPTY = replace(FULL, bonds=(), reasons={}, notes=())
 
 
@@ -43,6 +63,7 @@ def through_json(snapshot: Snapshot) -> Snapshot:
 def test_round_trip() -> None:
     assert through_json(FULL) == FULL
     assert through_json(EMPTY) == EMPTY
+    assert through_json(DEAF) == DEAF
 
 
 def test_what_comes_back_is_frozen_all_the_way_down() -> None:
@@ -62,6 +83,7 @@ def test_as_json_has_every_field() -> None:
     data = FULL.as_json()
     assert data.keys() == {field.name for field in fields(Snapshot)}
     assert data["bonds"][0].keys() == {field.name for field in fields(BondSnapshot)}
+    assert data["bonds"][0]["peerView"].keys() == {field.name for field in fields(PeerViewSnapshot)}
     assert data["bonds"][0]["paths"][0].keys() == {field.name for field in fields(PathSnapshot)}
 
 

@@ -9,7 +9,14 @@ import pytest
 from rich.console import Console, RenderableType
 
 from mpbond import view
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, Snapshot
+from mpbond.snapshot import (
+    BondSnapshot,
+    KeySnapshot,
+    PathSnapshot,
+    PathViewSnapshot,
+    PeerViewSnapshot,
+    Snapshot,
+)
 
 LONG_LOCAL = "2001:db8:1234:5678:9abc:def0:1234:5678"
 LONG_REMOTE = "[2001:db8:1234:5678:9abc:def0:1234:5679]:9944"
@@ -50,6 +57,7 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         peerSpare=None,
         avoided=False,
         avoidedMs=0.0,
+        peerView=None,
     )
     return replace(plain, **changes)
 
@@ -97,6 +105,9 @@ def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
         activePath=None,
         session="up",
         keys=None,
+        metadataPath=None,
+        peerView=None,
+        peerViewMissing="a shared key alone: no reports",
         paths=paths,
     )
     return replace(plain, **changes)
@@ -141,6 +152,7 @@ Failover Interval (ms) : 100
 Up Delay (ms)          : 0
 Down Delay (ms)        : 0
 Failovers              : 1
+Peer's View            : not known (a shared key alone: no reports)
 
 idx  interface  local      path            mode     rx  score  state
 ────────────────────────────────────────────────────────────────────────
@@ -178,8 +190,8 @@ def test_nothing_is_cut_at_80_columns() -> None:
         assert word in words, word
     for value in ("enp0s31f6abcdef", "12346", "999.94", "0.1234", "1000000", "10000.0T", "123456", "never"):
         assert value in words, value
-    start = lines[12].index("local"), lines[12].index("path")
-    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[14:22])
+    start = lines[13].index("local"), lines[13].index("path")
+    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[15:23])
 
 
 def test_wide_terminals_get_one_line_a_path() -> None:
@@ -252,7 +264,7 @@ def test_counts(value: int, shown: str) -> None:
 )
 def test_ages(age_ms: float | None, shown: str) -> None:
     found = bond(path(1, lastInAge=age_ms))
-    row = text(view.bond_show(snapshot(found), found)).splitlines()[18]
+    row = text(view.bond_show(snapshot(found), found)).splitlines()[19]
     assert row.split()[6] == shown
 
 
@@ -282,7 +294,7 @@ def test_a_held_path_says_for_how_long_and_why() -> None:
     ],
 )
 def test_mode_is_either_ends_word(mode: str, by_peer: bool | None, shown: str) -> None:
-    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer))[14]
+    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer))[15]
 
 
 def test_the_peers_policy() -> None:
@@ -343,3 +355,66 @@ def test_an_avoided_path_and_how_long_still() -> None:
     lines = shown_of(path(1, avoided=True, avoidedMs=42_000.0))
     assert any("up active avoided" in line for line in lines)
     assert "used again once it has been well for 42 s" in " ".join(lines)
+
+
+# ---- what the peer reports ------------------------------------------------------------------
+
+PEER = PeerViewSnapshot(
+    policy="berlin-rr",
+    policyBase="balance-rr",
+    peerFailoverInterval=500,
+    version="0.1.0",
+    peerFeatures=("copies", "reports"),
+    reports=12,
+    reportAge=31.6,
+    reportGap=131.4,
+    reportGapMade=125.0,
+)
+SEEN = PathViewSnapshot("link down", "primary", False, False, 0.5, None, 0.25, 0.0)
+
+
+def test_the_peers_view() -> None:
+    lines = shown_of(path(1, peerView=SEEN), path(2), peerView=PEER, peerViewMissing=None, metadataPath=1)
+    assert "Peer's Policy          : berlin-rr (balance-rr)" in lines
+    assert "Peer's View            : heard 32 ms ago, longest gap 131 ms" in lines
+    assert "Metadata Connection    : path 1" in lines
+    table = lines[lines.index("idx  interface  peer_state  peer_mode   lat  pdv     plr     per  used") :]
+    assert table[2].split() == ["1", "eth1", "link", "down", "primary", "0.50", "-", "0.2500", "0.0000", "0"]
+    assert table[3] == "", "nothing of the path that the peer has said nothing of"
+
+
+def test_an_old_report_and_no_path() -> None:
+    old = replace(PEER, reportAge=75_000.0)
+    lines = shown_of(path(1), peerView=old, peerViewMissing=None)
+    assert "Peer's View            : heard 1m ago, longest gap 131 ms" in lines
+    assert "Metadata Connection    : no path" in lines
+    assert not [line for line in lines if "peer_state" in line]
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        (
+            {"peerView": PEER},
+            "The peer sends by another policy: berlin-rr (balance-rr). Here it is office (balance-xor).",
+        ),
+        ({"peerView": replace(PEER, policyBase="balance-xor")}, None),
+        (
+            {"peerPolicy": "broadcast"},
+            "The peer sends by another policy: broadcast. Here it is office (balance-xor).",
+        ),
+        ({"peerPolicy": "active-backup", "basePolicy": "none", "bondingPolicyStr": "none"}, None),
+        ({}, None),
+    ],
+)
+def test_policies_that_differ_are_named(changes: dict[str, Any], note: str | None) -> None:
+    found = bond(path(1), **changes)
+    lines = text(view.bond_show(snapshot(found), found), 160).splitlines()
+    assert [line for line in lines if "another policy" in line] == ([note] if note else [])
+
+
+def test_the_peers_view_fits_80_columns() -> None:
+    longest = replace(SEEN, peerLatencyMean=12345.6, peerLatencyVariance=9999.94)
+    same = replace(PEER, policyBase="balance-xor", reportGap=9_999.0)
+    lines = shown_of(replace(LONGEST, peerView=longest), peerView=same, peerViewMissing=None)
+    assert max(map(len, lines)) <= 80

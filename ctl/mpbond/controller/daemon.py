@@ -190,12 +190,7 @@ class Daemon:
         trust = controller.trust
         if trust is None:
             return None
-
-        def probe(bond: int) -> None:
-            controller.probe_at_once(bond)
-            self._wake_loop()
-
-        trust.serve(controller.lock, probe)
+        controller.serve_handshakes(self._wake_loop)
         thread = threading.Thread(target=self._handshakes, args=(trust,), name="handshakes", daemon=True)
         thread.start()
         return thread

@@ -11,10 +11,11 @@ from mpbond import abi
 from mpbond.config.model import BasePolicy
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import ONE_PATH, BondState
+from mpbond.controller.control import Told
 from mpbond.controller.measuring import Measuring
+from mpbond.controller.peerview import feature_names, path_view, peer_view, policy_name, why_none
 from mpbond.controller.scoring import Scoring
 from mpbond.controller.trust import KeyState
-from mpbond.handshake_messages import Feature
 from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
@@ -38,8 +39,7 @@ class PeerMarks:
     @property
     def policy(self) -> str:
         """By its name; a code that this version does not know is shown as it is."""
-        known = {code.value: code.name.lower().replace("_", "-") for code in abi.PolicyCode}
-        return known.get(self.policy_code, f"policy {self.policy_code}")
+        return policy_name(self.policy_code)
 
 
 def decode_marks(word: int) -> PeerMarks | None:
@@ -85,6 +85,7 @@ def path_snapshot(
     balancing: Balancing,
     scoring: Scoring,
     now_ns: int,
+    told: Told | None,
 ) -> PathSnapshot:
     index = state.index_of(path)
     stats: Any = plane.path_stats[index]
@@ -133,6 +134,7 @@ def path_snapshot(
         peerSpare=marks.spare if marks else None,
         avoided=balance.avoided,
         avoidedMs=round(balance.wait_ms, 1),
+        peerView=path_view(told, index),
     )
 
 
@@ -176,12 +178,13 @@ def bond_snapshot(
     *,
     configured: str,
     keys: KeyState | None,
+    told: Told | None,
 ) -> BondSnapshot:
-    """`configured`: the name of the policy that the file gives the peer. `keys`: None
-    where they come of a shared key."""
+    """`configured`: the name of the policy that the file gives the peer. `keys`, `told`:
+    None where the peer has a shared key alone."""
     spec, policy = state.spec, state.spec.policy
     paths = tuple(
-        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, scoring, now_ns)
+        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, scoring, now_ns, told)
         for path in spec.paths
     )
     active_backup = policy.base in ONE_PATH
@@ -204,6 +207,9 @@ def bond_snapshot(
         activePath=first if active_backup else None,
         session=_session(plane, state, now_ns),
         keys=_keys(keys),
+        metadataPath=None if told is None or told.way is None else told.way % plane.block,
+        peerView=peer_view(told, now_ns),
+        peerViewMissing=why_none(told),
         paths=paths,
     )
 
@@ -216,7 +222,7 @@ def _keys(keys: KeyState | None) -> KeySnapshot | None:
         rekeys=keys.rekeys,
         tries=keys.tries,
         connections=keys.connections,
-        features=tuple(flag.name.lower() for flag in Feature if flag in keys.features and flag.name),
+        features=feature_names(keys.features),
     )
 
 

@@ -22,6 +22,8 @@ import numpy as np
 
 from mpbond import connections
 from mpbond.controller.carrier import Carrier
+from mpbond.controller.control import Control
+from mpbond.controller.reporting import FEATURES
 from mpbond.handshake import Action, Agreed, Handshakes, Send, Way
 from mpbond.handshake_messages import Feature, Offer, tag_of
 from mpbond.identity import Identity
@@ -30,7 +32,7 @@ from mpbond.kernel.ring import HandshakeRing
 from mpbond.kernel.sessions import Receiving
 from mpbond.layout import BondSpec, Layout
 from mpbond.sessions import Session, SessionPair
-from mpbond.wire import HEADER_LEN, TYPE_HANDSHAKE, bond_header
+from mpbond.wire import HEADER_LEN, TYPE_CONTROL, TYPE_HANDSHAKE, bond_header, type_of
 
 # How long an older session is received under once a newer one was heard.
 RETIRE_NS = 10_000_000_000
@@ -83,6 +85,7 @@ class Trust:
         psks: dict[str, bytes],
         plane: Dataplane,
         carrier: Carrier,
+        control: Control,
         *,
         rekey_ns: int,
         say: Say,
@@ -90,6 +93,7 @@ class Trust:
         self._psks = psks
         self._plane = plane
         self._carrier = carrier
+        self.control = control
         self._say = say
         self._ring = HandshakeRing(plane.maps["handshakes"])
         self._machine = Handshakes(own, secrets.token_bytes, rekey_ns=rekey_ns)
@@ -120,7 +124,7 @@ class Trust:
     def _follow_bond(self, peer_id: str, bond: BondSpec, now_ns: int) -> None:
         public = bond.peer.public_key
         assert public is not None  # who has a pre-shared key here has one
-        offer = Offer(connections.wanted(bond.peer.num_connections), Feature.COPIES)
+        offer = Offer(connections.wanted(bond.peer.num_connections), FEATURES)
         ways = tuple(Way(path.ifindex, path.key.local, path.key.remote, path.key.port) for path in bond.paths)
         self._machine.put_peer(peer_id, public, self._psks[peer_id], offer, ways, now_ns)
         known = self._peers.get(peer_id)
@@ -138,6 +142,8 @@ class Trust:
         peer.made_ns = (heard or peer.receiving)[-1].made_ns
         peer.retire_ns = now_ns + RETIRE_NS
         self._machine.resume(peer.id, peer.made_ns)
+        # Its control keys died with that controller.
+        self._machine.begin(peer.id, now_ns)
 
     def state(self, peer_id: str, now_ns: int) -> KeyState | None:
         """None of peers without a public key."""
@@ -158,7 +164,7 @@ class Trust:
 
     def counts(self) -> dict[str, int]:
         with self._lock:
-            return {**self._machine.counts, "handshake_unsent": self._unsent}
+            return {**self._machine.counts, "handshake_unsent": self._unsent, **self.control.counts}
 
     # ---- the calls of a thread of its own ------------------------------------------
 
@@ -176,7 +182,8 @@ class Trust:
             due = [self._silence_due_ns]
             for peer in self._peers.values():
                 due += [at for at in (peer.retire_ns, peer.watch_ns) if at is not None]
-            return min(*due, self._machine.next_due_ns(self._silence_due_ns))
+            until = min(*due, self._machine.next_due_ns(self._silence_due_ns))
+        return self.control.next_due_ns(until)
 
     def wake(self) -> None:
         os.eventfd_write(self._wake, 1)
@@ -190,6 +197,9 @@ class Trust:
             if taken is None:
                 break
             data, way = taken
+            if type_of(data) == TYPE_CONTROL:
+                self.control.take(data, now_ns)
+                continue
             with self._lock:
                 actions = self._machine.receive(data[HEADER_LEN:], way, now_ns)
             self._perform(actions, now_ns)
@@ -197,6 +207,7 @@ class Trust:
             actions = self._machine.tick(now_ns, wall_ns)
         self._perform(actions, now_ns)
         self._look_after(now_ns)
+        self.control.work(now_ns)
 
     def close(self) -> None:
         self._carrier.close()
@@ -234,6 +245,7 @@ class Trust:
         heard = [one for one in peer.receiving if one.heard]
         after = (heard or peer.receiving)[-1].number if peer.receiving else b""
         self._plane.sessions.receive_under(peer.spec.index, session, now_ns, after)
+        self.control.receive_under(peer.id, session)
         peer.receiving.append(Receiving(session.number, peer.spec.index, now_ns, False))
         while len(peer.receiving) > MOST_RECEIVING:
             # The oldest, but for the one that the peer uses.
@@ -242,6 +254,7 @@ class Trust:
 
     def _forget(self, peer: _Peer, one: Receiving) -> None:
         self._plane.sessions.forget(one.number)
+        self.control.forget(one.number)
         peer.receiving.remove(one)
 
     def _send_under(self, peer: _Peer, session: SessionPair, now_ns: int) -> None:
@@ -250,6 +263,8 @@ class Trust:
             self._say(f"{peer.id}: session agreed")
         peer.made_ns, peer.waiting = now_ns, None
         peer.sessions += 1
+        takes_reports = peer.offer is not None and Feature.REPORTS in peer.offer.features
+        self.control.send_under(peer.id, session.tx, now_ns, takes_reports=takes_reports)
         self._probe(peer.spec.index)
 
     def _look_after(self, now_ns: int) -> None:
