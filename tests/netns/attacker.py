@@ -2,8 +2,8 @@
 
 `attacker.py send DEST SECONDS PPS` reads a JSON list of UDP payloads (hex) and sends them
 in turn to DEST's bond port, each from a random source in 198.18.0.0/15; it prints how
-many it has sent. `attacker.py record SECONDS` prints a JSON list of [destination, payload]
-of the handshake messages that pass.
+many it has sent. `attacker.py record SECONDS [KIND]` prints a JSON list of
+[destination, payload] of the handshake messages that pass, or of another first byte (hex).
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ def send(dest: str, seconds: float, pps: float) -> int:
     return sent
 
 
-def record(seconds: float) -> list[tuple[str, str]]:
+def record(seconds: float, kind: int) -> list[tuple[str, str]]:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
     print("ready", flush=True)
     until, found = time.monotonic() + seconds, []
     while (left := until - time.monotonic()) > 0:
         if not select.select([sock], [], [], left)[0]:
             break
-        frame, (_, _, kind, *_) = sock.recvfrom(2048)
+        frame, (_, _, direction, *_) = sock.recvfrom(2048)
         is_ours = frame[12:14] == b"\x08\x00" and frame[23] == 17 and len(frame) > 42
-        if kind != socket.PACKET_OUTGOING and is_ours and frame[42] == _HANDSHAKE:
+        if direction != socket.PACKET_OUTGOING and is_ours and frame[42] == kind:
             found.append((socket.inet_ntoa(frame[30:34]), frame[42:].hex()))
     return found
 
@@ -63,4 +63,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "send":
         print(send(sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))
     else:
-        print(json.dumps(record(float(sys.argv[2]))))
+        kind = int(sys.argv[3], 16) if len(sys.argv) > 3 else _HANDSHAKE
+        print(json.dumps(record(float(sys.argv[2]), kind)))

@@ -182,6 +182,7 @@ class Controller:
                 self.plane.set_link_up(index, up)
             if ours:
                 self._evaluate(now_ns)
+                self._report({index // self.plane.block for index in ours})
 
     # ---- the loop's calls -------------------------------------------------------
 
