@@ -2,8 +2,8 @@
 
 What is sealed (see control_seal.py) is one of these; numbers are in network order:
 
-    report  kind 1, format, part, parts, number, made, base policy, lengths of name,
-            version and path records, features, failoverInterval, then these
+    report  kind 1, format, part, parts, number, made, stall, base policy, lengths of
+            name, version and path records, features, failoverInterval, then these
     ack     kind 2, format, the frame's path number, its report's number, its part
 
 A report is an end's whole view, in as many parts as it takes; each fits into a frame.
@@ -26,7 +26,7 @@ TAG_BYTES = 16
 MAX_TEXT = abi.HANDSHAKE_MAX - HEADER_LEN - COUNTER_BYTES - TAG_BYTES
 REPORT, ACK = 1, 2
 _FORMAT = 1
-_REPORT = struct.Struct("!BBBBIQBBBBII")
+_REPORT = struct.Struct("!BBBBIQIBBBBII")
 _PATH = struct.Struct("!HBBIIII")
 _ACK = struct.Struct("!BBHIB")
 # Of a policy's name and of a version, in bytes; what is longer is cut.
@@ -119,10 +119,12 @@ class View:
 @dataclass(frozen=True, slots=True)
 class Report:
     """A part of a view. `number` grows with each report; `made_ns` is the sender's clock,
-    and means something only beside that of another of its reports."""
+    and means something only beside that of another of its reports. `stall_us`: how much
+    later than it should the sender has acted since the report before, at most."""
 
     number: int
     made_ns: int
+    stall_us: int
     part: int
     parts: int
     view: View
@@ -154,14 +156,14 @@ def _packed(path: PathReport) -> bytes:
     return _PATH.pack(path.number, path.state, path.marks, *(_figure(value) for value in figures))
 
 
-def encode(view: View, number: int, made_ns: int) -> list[bytes]:
-    """The parts of a report; one at least."""
+def encode(view: View, number: int, made_ns: int, stall_us: int = 0) -> list[bytes]:
+    """The parts of a report; one at least. The rest as in Report."""
     name, version = _cut(view.policy, MAX_NAME), _cut(view.version, MAX_VERSION)
     room = (MAX_TEXT - _REPORT.size - len(name) - len(version)) // _PATH.size
     groups = [view.paths[at : at + room] for at in range(0, len(view.paths), room)] or [()]
     return [
         _REPORT.pack(
-            *(REPORT, _FORMAT, part, len(groups), number, made_ns),
+            *(REPORT, _FORMAT, part, len(groups), number, made_ns, _figure(stall_us)),
             *(view.policy_code, len(name), len(version), _PATH.size, view.features, view.failover_ms),
         )
         + name
@@ -186,7 +188,8 @@ def decode(text: bytes) -> Report | Ack:
 
 
 def _report(text: bytes) -> Report:
-    _, _, part, parts, number, made_ns, code, *lengths, features, failover_ms = _REPORT.unpack_from(text)
+    _, _, part, parts, number, made_ns, stall_us, *rest = _REPORT.unpack_from(text)
+    code, *lengths, features, failover_ms = rest
     name_len, version_len, record_len = lengths
     at = _REPORT.size + name_len + version_len
     names = text[_REPORT.size : at]
@@ -197,7 +200,8 @@ def _report(text: bytes) -> Report:
     if not (policy + version).isprintable():
         raise ControlError("control_malformed")
     paths = tuple(_paths(text[at:], record_len))
-    return Report(number, made_ns, part, parts, View(policy, code, version, features, failover_ms, paths))
+    view = View(policy, code, version, features, failover_ms, paths)
+    return Report(number, made_ns, stall_us, part, parts, view)
 
 
 def _paths(records: bytes, record_len: int) -> Iterator[PathReport]:

@@ -22,9 +22,9 @@ MOST_WAYS = 4
 # For so often is a report repeated at the same pace; then the pauses double, up to:
 BRISK_TRIES = 4
 LONGEST_PAUSE_NS = 1_000_000_000
-# For how long the gaps between the peer's reports are remembered.
-GAPS_NS = 10_000_000_000
-_MOST_GAPS = 1024
+# For how long is remembered when the peer's reports came.
+LATELY_NS = 10_000_000_000
+_MOST_TIMES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,25 @@ class Heard:
     heard_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Timeliness:
+    """Of the peer's reports of late, in ns: the longest time between two, or since the
+    last; how much later than the quickest one any came; how late the peer acted, at most."""
+
+    gap_ns: int
+    late_ns: int
+    stall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """`took_ns`: from the peer's clock to ours, so their difference is in it."""
+
+    heard_ns: int
+    took_ns: int
+    stall_ns: int
+
+
 class Teller:
     """What is told to one peer."""
 
@@ -59,6 +78,7 @@ class Teller:
         self._again_ns = 0
         self._tries = 0
         self._is_doubtful = False
+        self._stall_ns = 0
         self._round_trip_ns = 0
 
     @property
@@ -85,6 +105,8 @@ class Teller:
         first. With none, all waits for one. `round_trip_ns`: of the first, at most; 0
         where it is not known."""
         self._round_trip_ns = round_trip_ns
+        if self._ways and ways:
+            self._stall_ns = max(self._stall_ns, now_ns - self.due_ns())
         moved = tuple(ways[:1]) != self._ways[:1]
         self._ways, self._keep_up_ns = tuple(ways), keep_up_ns
         if moved:
@@ -107,7 +129,8 @@ class Teller:
         waited_ns = self._again_ns if self._parts else None
         self._said, self._made_ns = view, now_ns
         self._number = (self._number + 1) & MAX_NUMBER
-        self._parts = dict(enumerate(encode(view, self._number, now_ns)))
+        self._parts = dict(enumerate(encode(view, self._number, now_ns, self._stall_ns // 1000)))
+        self._stall_ns = 0
         if waited_ns is not None and now_ns >= waited_ns:
             self._is_doubtful = True
         sends = self._send(now_ns, again=False)
@@ -149,7 +172,7 @@ class Listener:
         self.reports = 0
         self._number = 0
         self._parts: dict[int, Report] = {}
-        self._times: deque[tuple[int, int]] = deque(maxlen=_MOST_GAPS)
+        self._arrivals: deque[_Arrival] = deque(maxlen=_MOST_TIMES)
 
     def renew(self) -> None:
         """The peer's reports are numbered anew."""
@@ -168,16 +191,16 @@ class Listener:
         self._parts = {}
         self.heard = Heard(replace(report.view, paths=paths), report.made_ns, now_ns)
         self.reports += 1
-        self._times.append((report.made_ns, now_ns))
+        self._arrivals.append(_Arrival(now_ns, now_ns - report.made_ns, report.stall_us * 1000))
         return True
 
-    def gaps_ns(self, now_ns: int) -> tuple[int, int]:
-        """The longest time between two reports heard of late, and between two that were
-        made, by the peer's clock. Since the last one counts as well for the first."""
-        recent = [times for times in self._times if now_ns - times[1] <= GAPS_NS]
-        pairs = list(pairwise(recent))
-        heard = [after[1] - before[1] for before, after in pairs]
-        made = [after[0] - before[0] for before, after in pairs]
-        if self.heard is not None:
-            heard.append(now_ns - self.heard.heard_ns)
-        return max(heard, default=0), max(made, default=0)
+    def timeliness(self, now_ns: int) -> Timeliness:
+        """Of the last LATELY_NS."""
+        recent = [one for one in self._arrivals if now_ns - one.heard_ns <= LATELY_NS]
+        since_ns = now_ns - self.heard.heard_ns if self.heard else 0
+        took = [one.took_ns for one in recent]
+        return Timeliness(
+            gap_ns=max([since_ns, *(after.heard_ns - before.heard_ns for before, after in pairwise(recent))]),
+            late_ns=max(took) - min(took) if took else 0,
+            stall_ns=max((one.stall_ns for one in recent), default=0),
+        )

@@ -31,8 +31,9 @@ class PathViewSnapshot:
 @dataclass(frozen=True, slots=True)
 class PeerViewSnapshot:
     """What the peer's reports say of itself. Times in ms: `reportAge` since the last one;
-    `reportGap`, the longest between two that came in the last ten seconds, or since then;
-    `reportGapMade`, between two that the peer made, by its own clock."""
+    of those of the last ten seconds `reportGap`, the longest between two or since the last,
+    `reportLate`, how much later than the quickest any came, and `reportStall`, how much
+    later than it should the peer acted, by its own word."""
 
     policy: str
     policyBase: str
@@ -42,7 +43,8 @@ class PeerViewSnapshot:
     reports: int
     reportAge: float
     reportGap: float
-    reportGapMade: float
+    reportLate: float
+    reportStall: float
 
 
 @dataclass(frozen=True, slots=True)

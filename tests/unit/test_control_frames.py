@@ -58,9 +58,9 @@ def joined(parts: list[bytes]) -> View:
 
 def test_the_bytes_of_a_report() -> None:
     """Frozen: another version's must be read, and ours by it."""
-    (part,) = encode(VIEW, 0x01020304, 5)
+    (part,) = encode(VIEW, 0x01020304, 5, 9)
     assert part.hex() == (
-        "01010001" "01020304" "0000000000000005" "04060514" "00000003" "000001f4"
+        "01010001" "01020304" "0000000000000005" "00000009" "04060514" "00000003" "000001f4"
         "6f6666696365" "302e312e30"
         "0003" "03" "03" "000005dc" "00000014" "00000000" "000f423f"
         "0007" "04" "00" "ffffffff" "ffffffff" "ffffffff" "ffffffff"
@@ -73,14 +73,15 @@ def test_the_bytes_of_an_ack() -> None:
     assert decode(ack.encode()) == ack
 
 
-@given(views, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
-def test_a_view_comes_back(view: View, number: int, made_ns: int) -> None:
-    parts = encode(view, number, made_ns)
+@given(views, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 2))
+def test_a_view_comes_back(view: View, number: int, made_ns: int, stall_us: int) -> None:
+    parts = encode(view, number, made_ns, stall_us)
     assert joined(parts) == view
     for at, part in enumerate(parts):
         report = decode(part)
         assert isinstance(report, Report)
-        assert (report.number, report.made_ns, report.part, report.parts) == (number, made_ns, at, len(parts))
+        assert (report.number, report.made_ns, report.stall_us) == (number, made_ns, stall_us)
+        assert (report.part, report.parts) == (at, len(parts))
 
 
 @given(views)
@@ -131,17 +132,18 @@ def changed(at: int, value: int, text: bytes = GOOD) -> bytes:
     [
         ("nothing", b""),
         ("an unknown kind", changed(0, 3)),
-        ("cut within the head", GOOD[:20]),
-        ("cut within the names", GOOD[:30]),
+        ("cut within the head", GOOD[:24]),
+        ("cut within the names", GOOD[:34]),
         ("cut within a path", GOOD[:-1]),
         ("part beyond the parts", changed(2, 1)),
         ("no parts", changed(3, 0)),
         ("more parts than there can be", changed(3, 129)),
-        ("records shorter than ours", changed(19, 19)),
-        ("records of no length", changed(19, 0)),
-        ("a name longer than all", changed(17, 255)),
-        ("a name that is no text", changed(28, 0xFF)),
-        ("a name with a control character", changed(28, 0x1B)),
+        ("records shorter than ours", changed(23, 19)),
+        ("records of no length", changed(23, 0)),
+        ("a name longer than all", changed(21, 255)),
+        ("a name that is no text", changed(32, 0xFF)),
+        ("a name with a control character", changed(32, 0x1B)),
+        ("a longer record, cut", changed(23, 22) + bytes(3)),
         ("a short ack", Ack(1, 2, 3).encode()[:-1]),
     ],
 )
@@ -153,8 +155,8 @@ def test_refused(what: str, text: bytes) -> None:
 
 def test_what_a_later_version_adds_is_passed_over() -> None:
     """Longer records, a longer ack, another number of the format."""
-    head, record = GOOD[:39], [GOOD[39:59], GOOD[59:79]]
-    later = changed(19, 22, changed(1, 9, head)) + b"".join(one + b"\xaa\xbb" for one in record)
+    head, record = GOOD[:43], [GOOD[43:63], GOOD[63:83]]
+    later = changed(23, 22, changed(1, 9, head)) + b"".join(one + b"\xaa\xbb" for one in record)
     found = decode(later)
     assert isinstance(found, Report) and found.view == VIEW
     assert decode(Ack(1, 2, 3).encode() + b"more") == Ack(1, 2, 3)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from mpbond.control_frames import Ack, PathMark, PathReport, PathState, Report, View, decode
 from mpbond.reports import (
     BRISK_TRIES,
-    GAPS_NS,
+    LATELY_NS,
     LONGEST_PAUSE_NS,
     MOST_WAYS,
     Listener,
     Send,
     Teller,
+    Timeliness,
 )
 
 MS = 1_000_000
@@ -202,7 +203,7 @@ def test_acks_of_nothing_change_nothing() -> None:
 
 
 def report(number: int, made_ns: int = 0, part: int = 0, parts: int = 1, what: View = UP) -> Report:
-    return Report(number, made_ns, part, parts, what)
+    return Report(number, made_ns, 0, part, parts, what)
 
 
 def test_each_report_is_heard_once_and_no_older_one_after_it() -> None:
@@ -238,14 +239,36 @@ def test_after_a_new_session_numbers_begin_anew() -> None:
     assert listener.take(report(1, what=WORSE), 1)
 
 
-def test_gaps() -> None:
-    listener = Listener()
-    assert listener.gaps_ns(7) == (0, 0)
+def test_gaps_and_lateness() -> None:
+    """The peer's clock is an hour ahead."""
+    listener, hour = Listener(), 3_600_000 * MS
+    assert listener.timeliness(7) == Timeliness(0, 0, 0)
     for number, (made, at) in enumerate([(0, 10), (100, 110), (200, 350)], 1):
-        listener.take(report(number, made * MS), at * MS)
-    assert listener.gaps_ns(360 * MS) == (240 * MS, 100 * MS)
-    assert listener.gaps_ns(900 * MS) == (550 * MS, 100 * MS), "since the last one"
-    assert listener.gaps_ns(350 * MS + GAPS_NS + 1)[1] == 0, "forgotten"
+        listener.take(replace(report(number, hour + made * MS), stall_us=1000 * number), at * MS)
+    assert listener.timeliness(360 * MS) == Timeliness(240 * MS, 140 * MS, 3 * MS)
+    assert listener.timeliness(900 * MS).gap_ns == 550 * MS, "since the last one"
+    later_ns = 350 * MS + LATELY_NS + 1
+    assert listener.timeliness(later_ns) == Timeliness(later_ns - 350 * MS, 0, 0), "forgotten"
+
+
+def test_a_stall_of_its_own_is_told_once() -> None:
+    """Nothing else is: neither the wait for an answer nor for a path."""
+    teller = Teller()
+
+    def stall_ms(at_ms: float, what: View = UP, ways: tuple[int, ...] = (0,)) -> float:
+        (send, *_) = teller.speak(what, ways, KEEP_UP_NS, int(at_ms * MS))
+        found = decode(send.text)
+        assert isinstance(found, Report)
+        ack(teller, send)
+        return found.stall_us / 1000
+
+    assert stall_ms(0) == 0
+    assert stall_ms(125) == 0
+    assert stall_ms(290) == 40
+    assert stall_ms(415) == 0
+    assert stall_ms(430, WORSE) == 0, "news, before anything was due"
+    assert teller.speak(WORSE, (), KEEP_UP_NS, 1000 * MS) == []
+    assert stall_ms(5000) == 0
 
 
 # ---- both, over paths that die ----------------------------------------------------------------

@@ -44,7 +44,8 @@ BOND = BondSnapshot(
     metadataPath=0, peerViewMissing=None,
     peerView=PeerViewSnapshot(
         policy="office", policyBase="balance-xor", peerFailoverInterval=500, version="1.2",
-        peerFeatures=("copies", "reports"), reports=7, reportAge=1.5, reportGap=120.0, reportGapMade=110.0,
+        peerFeatures=("copies", "reports"), reports=7, reportAge=1.5, reportGap=120.0,
+        reportLate=2.5, reportStall=0.5,
     ),
 )  # fmt: skip
 FULL = Snapshot(

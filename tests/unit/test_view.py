@@ -368,7 +368,8 @@ PEER = PeerViewSnapshot(
     reports=12,
     reportAge=31.6,
     reportGap=131.4,
-    reportGapMade=125.0,
+    reportLate=2.0,
+    reportStall=1.0,
 )
 SEEN = PathViewSnapshot("link down", "primary", False, False, 0.5, None, 0.25, 0.0)
 

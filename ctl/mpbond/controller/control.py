@@ -22,7 +22,7 @@ from mpbond.controller.prober import interval_ns
 from mpbond.controller.reporting import round_trip_of, view_of, way_of, ways_of
 from mpbond.events import History, Kind
 from mpbond.kernel.dataplane import Dataplane
-from mpbond.reports import Heard, Listener, Send, Teller
+from mpbond.reports import Heard, Listener, Send, Teller, Timeliness
 from mpbond.sessions import Session
 from mpbond.wire import HEADER_LEN, TYPE_CONTROL, bond_header
 
@@ -68,13 +68,12 @@ class _Peer:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """For listings. `way`: our index of the metadata connection's path; `gaps_ns` as
-    Listener has them."""
+    """For listings. `way`: our index of the metadata connection's path."""
 
     heard: Heard | None
     reported: Mapping[int, PathReport]
     reports: int
-    gaps_ns: tuple[int, int]
+    timeliness: Timeliness
     way: int | None
     is_wanted: bool
 
@@ -142,7 +141,7 @@ class Control:
             heard=peer.listener.heard,
             reported=peer.reported,
             reports=peer.listener.reports,
-            gaps_ns=peer.listener.gaps_ns(now_ns),
+            timeliness=peer.listener.timeliness(now_ns),
             way=next(iter(ways_of(peer.state)), None),
             is_wanted=peer.sending is not None,
         )

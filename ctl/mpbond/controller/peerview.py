@@ -35,7 +35,6 @@ def peer_view(told: Told | None, now_ns: int) -> PeerViewSnapshot | None:
     if told is None or told.heard is None:
         return None
     heard, view = told.heard, told.heard.view
-    gap_ns, made_ns = told.gaps_ns
     return PeerViewSnapshot(
         policy=view.policy,
         policyBase=policy_name(view.policy_code),
@@ -44,8 +43,9 @@ def peer_view(told: Told | None, now_ns: int) -> PeerViewSnapshot | None:
         peerFeatures=feature_names(Feature(view.features)),
         reports=told.reports,
         reportAge=_ms(now_ns - heard.heard_ns),
-        reportGap=_ms(gap_ns),
-        reportGapMade=_ms(made_ns),
+        reportGap=_ms(told.timeliness.gap_ns),
+        reportLate=_ms(told.timeliness.late_ns),
+        reportStall=_ms(told.timeliness.stall_ns),
     )
 
 
