@@ -98,6 +98,17 @@ class PathReport:
         return known.get(self.state, f"state {self.state}")
 
 
+def policy_name(code: int) -> str:
+    """A base policy; a code that this version does not know is shown as it is."""
+    known = {policy.value: policy.name.lower().replace("_", "-") for policy in abi.PolicyCode}
+    return known.get(code, f"policy {code}")
+
+
+def policy_text(name: str, base: str) -> str:
+    """A policy, with what it is based on where its name does not say so."""
+    return name if name == base else f"{name} ({base})"
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What an end has to say. `policy_code`: of its base policy."""

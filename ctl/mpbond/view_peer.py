@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rich.table import Table
 
+from mpbond.control_frames import policy_text
 from mpbond.snapshot import BondSnapshot, PathSnapshot, PathViewSnapshot
 
 # Above it an age brings its own unit.
@@ -18,11 +19,7 @@ def policy(bond: BondSnapshot) -> str:
     view = bond.peerView
     if view is None:
         return bond.peerPolicy or "-"
-    return _named(view.policy, view.policyBase)
-
-
-def _named(name: str, base: str) -> str:
-    return name if name == base else f"{name} ({base})"
+    return policy_text(view.policy, view.policyBase)
 
 
 def facts(bond: BondSnapshot, age: Callable[[float | None], str]) -> list[tuple[str, str]]:
@@ -64,6 +61,5 @@ def notes(bond: BondSnapshot) -> list[str]:
     own = "active-backup" if bond.basePolicy == "none" else bond.basePolicy
     if base is None or base == own:
         return []
-    return [
-        f"The peer sends by another policy: {policy(bond)}. Here it is {_named(bond.bondingPolicyStr, own)}."
-    ]
+    ours = policy_text(bond.bondingPolicyStr, own)
+    return [f"The peer sends by another policy: {policy(bond)}. Here it is {ours}."]

@@ -90,7 +90,7 @@ def test_policies_that_differ_are_named_until_they_do_not(bonds_on: BondsOn) -> 
     heard(bonds, "a")
     note = "The peer sends by another policy: lab (balance-xor). Here it is lab (active-backup)."
     assert note in bonds.mpbond("a", "bond", "show", "host-b")
-    assert told(bonds, "a") == ["lab, another than ours (lab)"]
+    assert told(bonds, "a") == ["lab (balance-xor), another than ours: lab (active-backup)"]
     bonds.mpbond("b", "bond", "set", "host-a", "active-backup")
 
     def same() -> bool:
@@ -99,7 +99,7 @@ def test_policies_that_differ_are_named_until_they_do_not(bonds_on: BondsOn) -> 
 
     wait_for("a hears it", same)
     assert "another policy" not in bonds.mpbond("a", "bond", "show", "host-b")
-    assert told(bonds, "a")[1:] == ["active-backup, the same as ours (lab)"]
+    assert told(bonds, "a")[1:] == ["active-backup, the same as ours: lab (active-backup)"]
 
 
 def told(bonds: Bonds, host: str) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mpbond import control_frames as frames
-from mpbond.control_frames import Ack, ControlError, PathMark, PathReport, Report
+from mpbond.control_frames import Ack, ControlError, PathMark, PathReport, Report, policy_name, policy_text
 from mpbond.control_seal import Opener, Sealer
 from mpbond.controller.bond import BondState
 from mpbond.controller.carrier import Carrier
@@ -268,10 +268,8 @@ class Control:
         differ = own != heard.view.policy_code
         if peer.policies == before or (before is None and not differ):
             return
+        policy = peer.state.spec.policy
+        theirs = policy_text(heard.view.policy, policy_name(heard.view.policy_code))
         words = "another than ours" if differ else "the same as ours"
-        self._history.add(
-            now_ns,
-            Kind.PEER_POLICY,
-            peer.state.spec.peer.id,
-            cause=f"{heard.view.policy}, {words} ({peer.state.spec.policy.name})",
-        )
+        cause = f"{theirs}, {words}: {policy_text(policy.name, policy_name(own))}"
+        self._history.add(now_ns, Kind.PEER_POLICY, peer.state.spec.peer.id, cause=cause)

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from mpbond import abi
-from mpbond.control_frames import PathMark
+from mpbond.control_frames import PathMark, policy_name
 from mpbond.controller.control import Told
 from mpbond.handshake_messages import Feature
 from mpbond.snapshot import PathViewSnapshot, PeerViewSnapshot
-
-
-def policy_name(code: int) -> str:
-    """A base policy; a code that this version does not know is shown as it is."""
-    known = {policy.value: policy.name.lower().replace("_", "-") for policy in abi.PolicyCode}
-    return known.get(code, f"policy {code}")
 
 
 def feature_names(features: Feature) -> tuple[str, ...]:

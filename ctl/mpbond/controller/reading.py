@@ -9,11 +9,12 @@ import numpy as np
 
 from mpbond import abi
 from mpbond.config.model import BasePolicy
+from mpbond.control_frames import policy_name
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.controller.control import Told
 from mpbond.controller.measuring import Measuring
-from mpbond.controller.peerview import feature_names, path_view, peer_view, policy_name, why_none
+from mpbond.controller.peerview import feature_names, path_view, peer_view, why_none
 from mpbond.controller.scoring import Scoring
 from mpbond.controller.trust import KeyState
 from mpbond.health import State
