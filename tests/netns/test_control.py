@@ -35,13 +35,15 @@ CHANGES_BEFORE = 50
 STATED = ("peerState", "peerMode", "peerEligible", "peerActive")
 
 
-def up(bonds: Bonds, policy_a: Any, policy_b: Any, *, links: int = 2, shared_key: bool = False) -> Bonds:
+def up(
+    bonds: Bonds, policy_a: Any, policy_b: Any, *, links: int = 2, shared_key: bool = False, **site: Any
+) -> Bonds:
     """By public keys, or by a shared key alone."""
     ends = [[link_address(link, end) for link in range(1, links + 1)] for end in (1, 2)]
     how: dict[str, Any] = (
         {"key": new_key().strip()} if shared_key else {"key": "", "privates": strangers("a", "b")}
     )
-    site_a, site_b = pair(ends[0], ends[1], policy_a, **how)
+    site_a, site_b = pair(ends[0], ends[1], policy_a, **how, **site)
     bonds.up(site_a, replace(site_b, policy=policy_b))
     for host, peer in (("a", "b"), ("b", "a")):
         bonds.wait_eligible(host, peer, links)
@@ -123,6 +125,18 @@ def test_a_spare_of_one_end_is_used_by_neither(bonds_on: BondsOn) -> None:
         bonds.lab.cut("eth1")
         wait_for("200 packets on eth2", lambda: sent(bonds, "eth2") > before + 200)
         stream.stop()
+
+
+def test_a_spare_is_heard_of_over_another_path(bonds_on: BondsOn) -> None:
+    """While its own, where probes would say so, is dead."""
+    policies = {"spared": backup(100, links={"eth1": {}, "eth2": {"mode": "spare"}})}
+    bonds = up(bonds_on(two_hosts(2, guarded=True)), xor(100), xor(100), settings={"policies": policies})
+    assert not path_on(heard(bonds, "b"), "eth2")["peerSpare"]
+    bonds.lab.cut("eth2")
+    wait_for("eth2 down", lambda: not path_on(bonds.peek("b", "a"), "eth2")["alive"])
+    bonds.mpbond("a", "bond", "set", "host-b", "spared")
+    wait_for("b hears it", lambda: path_on(bonds.peek("b", "a"), "eth2")["peerSpare"])
+    assert not path_on(bonds.peek("b", "a"), "eth2")["alive"]
 
 
 def sent(bonds: Bonds, ifname: str) -> int:

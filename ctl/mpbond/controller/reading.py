@@ -132,11 +132,18 @@ def path_snapshot(
         rx="xdp" if path.key.ifname in xdp else "tc",
         flaps=health.flaps(now_ns),
         heldMs=round(health.held_ns(now_ns) / 1e6, 1),
-        peerSpare=marks.spare if marks else None,
+        peerSpare=_peer_spare(state, marks, told, index),
         avoided=balance.avoided,
         avoidedMs=round(balance.wait_ms, 1),
         peerView=path_view(told, index),
     )
+
+
+def _peer_spare(state: BondState, marks: PeerMarks | None, told: Told | None, index: int) -> bool | None:
+    """By its probes on that path or by its report of it; None where neither has come."""
+    if index in state.peer_spares:
+        return True
+    return None if marks is None and (told is None or index not in told.reported) else False
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:
