@@ -18,7 +18,7 @@ from mpbond.config.model import LinkMode
 from mpbond.control_frames import Ack, PathMark, PathReport, PathState, Report, View, decode, encode
 from mpbond.control_seal import Opener, Sealer
 from mpbond.controller.bond import BondState
-from mpbond.controller.control import Control
+from mpbond.controller.control import LEAST_NEWS_NS, Control
 from mpbond.controller.measuring import Measuring
 from mpbond.controller.reporting import ways_of
 from mpbond.events import History
@@ -246,8 +246,21 @@ def test_what_is_heard(up: End) -> None:
 def test_policies_are_told_when_they_come_to_differ_or_to_agree(up: End) -> None:
     same = replace(SPARED, policy_code=abi.PolicyCode.BALANCE_XOR)
     for number, view in enumerate([same, same, SPARED, SPARED, same], 1):
+        up.now_ns += LEAST_NEWS_NS
         up.hear(view, number)
     assert [("another" in line, "the same" in line) for line in up.lines] == [(True, False), (False, True)]
+
+
+def test_a_peer_that_changes_its_mind_all_the_time_does_not_fill_the_log(up: End) -> None:
+    """Once a second, and the last word is told."""
+    same = replace(SPARED, policy_code=abi.PolicyCode.BALANCE_XOR)
+    for number in range(1, 202):
+        up.now_ns += 5 * MS
+        up.hear(SPARED if number % 2 else same, number)
+    assert len(up.lines) == 1
+    up.now_ns += LEAST_NEWS_NS
+    up.hear(same, 202)
+    assert len(up.lines) == 2 and "the same" in up.lines[-1]
 
 
 def test_what_is_refused_changes_nothing(up: End) -> None:

@@ -31,6 +31,8 @@ LEAST_KEEP_UP_NS = 50_000_000
 # and to all peers together not more of them than this.
 MOST_KEEP_UPS_HZ = 200
 IDLE_NS = 1_000_000_000
+# A peer does not fill the log by changing its mind.
+LEAST_NEWS_NS = 1_000_000_000
 
 Hear = Callable[[int, frozenset[int], int], None]
 
@@ -64,6 +66,7 @@ class _Peer:
     reported: dict[int, PathReport] = field(default_factory=dict)
     due_ns: int = 0
     policies: tuple[int, int] | None = None
+    told_ns: int = -LEAST_NEWS_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,10 @@ class Control:
         differ = own != heard.view.policy_code
         if peer.policies == before or (before is None and not differ):
             return
+        if now_ns - peer.told_ns < LEAST_NEWS_NS:
+            peer.policies = before
+            return
+        peer.told_ns = now_ns
         policy = peer.state.spec.policy
         theirs = policy_text(heard.view.policy, policy_name(heard.view.policy_code))
         words = "another than ours" if differ else "the same as ours"

@@ -86,6 +86,10 @@ class Controller:
         if installed is not None:
             self._applier.xdp |= adopt.xdp_links(plane, ipr, installed, read_inventory(ipr))
         self._started_ns = 0
+        if trust is not None:
+            trust.control.serve(
+                self.lock, self._measuring, self.history, hear=self.hear_report, wake=trust.wake
+            )
 
     # ---- what the host is like ------------------------------------------------
 
@@ -191,21 +195,6 @@ class Controller:
         with self.lock:
             self._prober.tick(now_ns)
             self._evaluate(now_ns)
-
-    def serve_handshakes(self, wake: Callable[[], None]) -> None:
-        """Before the first message is read: what the handshakes' thread may call here.
-        `wake` has this loop look at what is due."""
-        if self.trust is None:
-            return
-
-        def probe(bond: int) -> None:
-            self.probe_at_once(bond)
-            wake()
-
-        self.trust.serve(self.lock, probe)
-        self.trust.control.serve(
-            self.lock, self._measuring, self.history, hear=self.hear_report, wake=self.trust.wake
-        )
 
     def probe_at_once(self, bond: int) -> None:
         """The peer is to hear at once what has changed here."""

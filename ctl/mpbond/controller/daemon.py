@@ -190,7 +190,12 @@ class Daemon:
         trust = controller.trust
         if trust is None:
             return None
-        controller.serve_handshakes(self._wake_loop)
+
+        def probe(bond: int) -> None:
+            controller.probe_at_once(bond)
+            self._wake_loop()
+
+        trust.serve(controller.lock, probe)
         thread = threading.Thread(target=self._handshakes, args=(trust,), name="handshakes", daemon=True)
         thread.start()
         return thread
