@@ -64,7 +64,7 @@ enum mpb_path_flag {
 	MPB_PATH_LINK_UP = 1 << 3,    /* carrier and administratively up */
 	MPB_PATH_IPV6 = 1 << 4,	      /* outer family */
 	MPB_PATH_GRO = 1 << 5,	      /* packets come in one by one: join them again */
-	MPB_PATH_PEER_SPARE = 1 << 6, /* the peer's word; ours is not, so it is not echoed */
+	MPB_PATH_PEER_SPARE = 1 << 6, /* so by the peer, or for a nearer path: not echoed */
 	MPB_PATH_LEAVE = 1 << 7,      /* balance-aware: its flows follow their slots at once */
 };
 

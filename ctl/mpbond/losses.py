@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpbond.ratio import STEPS, WINDOWS, ratios
-from mpbond.rows import Bools, Floats, Rows, fresh_record
+from mpbond.rows import Bools, Floats, Ints, Rows, fresh_record
 from mpbond.samples import JUMP, SECOND_NS, Sample
 from mpbond.wire import DAMAGE_SEEN
 
@@ -47,8 +47,9 @@ class Losses(Rows):
     least, at three sigmas."""
 
     def __init__(self) -> None:
-        counts = np.zeros(_KINDS, np.int64)
-        minute = np.zeros((STEPS, _KINDS), np.int64)  # counts as each second began
+        # They wrap: what counts is what came in a minute, which is less than 2^31.
+        counts = np.zeros(_KINDS, np.int32)
+        minute = np.zeros((STEPS, _KINDS), np.int32)  # counts as each second began
         unknown = np.full(_KINDS, np.nan)
         super().__init__(
             fresh_record(_STATE),
@@ -105,22 +106,25 @@ class Losses(Rows):
         received = (sample.received_packets - state["received_packets"]).astype(np.int64)
         of_data = counting & (sent < JUMP) & (received <= sent + sent // 8 + OVERTAKERS)
         lost = np.where(of_probes, probes - answered, 0) + np.where(of_data, sent - received, 0)
-        self.wide["every"][_LOST] += np.where(of_probes, probes, 0) + np.where(of_data, sent, 0)
-        self.wide["bad"][_LOST] += lost
+        every = np.where(of_probes, probes, 0) + np.where(of_data, sent, 0)
+        self._add(_LOST, every, lost)
         state["doubt"] = np.maximum(state["doubt"] * 0.5 ** (since_ns / DOUBT_HALVES_NS), -DOUBT * lost)
 
     def _count_damaged(self, sample: Sample, counting: Bools) -> None:
         passed = (sample.passed_packets - self.state["passed_packets"]).astype(np.int64)
         failed = (sample.failed_packets - self.state["failed_packets"]).astype(np.int64)
         sane = counting & (passed >= 0) & (failed >= 0)
-        self.wide["every"][_DAMAGED] += np.where(sane, passed + failed, 0)
-        self.wide["bad"][_DAMAGED] += np.where(sane, failed, 0)
+        self._add(_DAMAGED, np.where(sane, passed + failed, 0), np.where(sane, failed, 0))
+
+    def _add(self, kind: int, every: Ints, bad: Ints) -> None:
+        self.wide["every"][kind] += every.astype(np.int32)
+        self.wide["bad"][kind] += bad.astype(np.int32)
 
     def _judge(self, now_ns: int, answered: Bools) -> None:
         begun = (now_ns // SECOND_NS - WINDOWS) % STEPS
         ratio, proven = self.wide["ratio"], self.wide["least"]
         bad = self.wide["bad"] - self.wide["bad_then"][begun]
-        counted = self.wide["every"] > self.wide["every_then"][begun[-1]]
+        counted = self.wide["every"] != self.wide["every_then"][begun[-1]]
         np.copyto(ratio, np.where(counted, 0.0, np.nan), where=answered)
         np.copyto(proven, ratio, where=answered)
         # What is never bad, as most are, needs no more looking at.

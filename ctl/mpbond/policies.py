@@ -23,7 +23,8 @@ OPTIMIZE_PERIODS = 2
 @dataclass(frozen=True, slots=True)
 class PathView:
     """One path as a policy sees it. `index` is its place in the path map; `avoided`: it
-    is over a limit of the policy's linkQuality, or was until a while ago."""
+    is over a limit of the policy's linkQuality, or was until a while ago. `precedence`:
+    the lower of equally good ones comes first."""
 
     index: int
     ifname: str
@@ -33,6 +34,7 @@ class PathView:
     eligible: bool
     score: float
     avoided: bool = False
+    precedence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def usable(paths: Sequence[PathView]) -> list[PathView]:
 
 def _by_score(paths: Sequence[PathView]) -> list[PathView]:
     """By quality: what is over a limit comes after what is not."""
-    return sorted(paths, key=lambda path: (path.avoided, -path.score, path.index))
+    return sorted(paths, key=lambda path: (path.avoided, -path.score, path.precedence, path.index))
 
 
 def _links_in_turn(paths: Sequence[PathView]) -> list[PathView]:

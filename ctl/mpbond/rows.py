@@ -30,7 +30,10 @@ class Rows:
         """`fresh`: one record, shape (); `wide`: what a fresh path has of each, (...)."""
         self._fresh = fresh
         self._fresh_wide = wide
-        self._row: dict[int, int] = {}
+        self.paths: Ints = np.zeros(0, np.int64)
+        self._order: Ints = self.paths
+        self.state: Array = fresh.reshape(1)[:0]
+        self.wide: dict[str, Array] = {}
         self.follow(())
 
     def follow(self, paths: npt.ArrayLike) -> None:
@@ -38,24 +41,21 @@ class Rows:
         there before keeps what is known of it; call `forget` for an index that now
         means another path."""
         wanted = np.asarray(paths, np.int64).reshape(-1)
-        row = {int(path): at for at, path in enumerate(wanted)}
-        if len(row) != len(wanted):
+        order = np.argsort(wanted, kind="stable")
+        if (np.diff(wanted[order]) == 0).any():
             raise ValueError("a path is listed twice")
         state = np.repeat(self._fresh.reshape(1), len(wanted))
         wide = {
             name: np.repeat(fresh[..., np.newaxis], len(wanted), axis=-1)
             for name, fresh in self._fresh_wide.items()
         }
-        kept = [(at, self._row[path]) for path, at in row.items() if path in self._row]
-        if kept:
-            now, before = np.array(kept).T
+        _, now, before = np.intersect1d(wanted, self.paths, assume_unique=True, return_indices=True)
+        if len(now):
             state[now] = self.state[before]
             for name, planes in wide.items():
                 planes[..., now] = self.wide[name][..., before]
-        self.paths: Ints = wanted
-        self.state: Array = state
-        self.wide: dict[str, Array] = wide
-        self._row = row
+        self.paths, self._order = wanted, order
+        self.state, self.wide = state, wide
 
     def forget(self, paths: npt.ArrayLike) -> None:
         """Nothing is known any more of these path indices; those not followed are passed over."""
@@ -70,7 +70,10 @@ class Rows:
 
     def row(self, path: int) -> int:
         """Where a followed path's figures stand; KeyError for any other."""
-        return self._row[path]
+        at = int(np.searchsorted(self.paths, path, sorter=self._order))
+        if at < len(self._order) and self.paths[self._order[at]] == path:
+            return int(self._order[at])
+        raise KeyError(path)
 
 
 def fresh_record(dtype: np.dtype[Any], **values: Any) -> Array:

@@ -54,7 +54,9 @@ class PathSnapshot:
     then None; `deliveredRate`: data that the peer receives over it, Mbit/s.
     `avoided`: it is, or was, over a limit; `avoidedMs`: how much longer it has to be well.
     `heldMs`: how much longer it is kept out for its flaps. `peerSpare`: does the peer
-    call it a spare; None while it has not said. `peerView`: None without a report of it."""
+    call it a spare; None while it has not said. `network`: lan or wan; `priority`: the
+    lower goes first; `farther`: a spare for as long as a nearer path can be used.
+    `peerView`: None without a report of it."""
 
     idx: int
     ifname: str
@@ -90,6 +92,9 @@ class PathSnapshot:
     avoided: bool
     avoidedMs: float
     peerView: PathViewSnapshot | None
+    network: str
+    priority: int
+    farther: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,12 @@ from mpbond.errors import Unsupported
 
 # Fields of Settings that nothing reads yet, by their key.
 _SETTINGS = {
-    "connectionPriorityLan": "priority_lan",
-    "connectionPriorityWan": "priority_wan",
     "connectionPriorityRelay": "priority_relay",
-    "connectionPriorityUpgradeThreshold": "priority_upgrade_threshold",
     "connectionPriorityTcpLan": "priority_tcp_lan",
     "connectionPriorityQuicLan": "priority_quic_lan",
     "connectionPriorityTcpWan": "priority_tcp_wan",
     "connectionPriorityQuicWan": "priority_quic_wan",
     "multipathEnabled": "multipath_enabled",
-    "alwaysLocalNets": "always_local_nets",
     "limitBandwidthInLan": "limit_bandwidth_in_lan",
 }
 

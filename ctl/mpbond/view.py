@@ -145,8 +145,12 @@ def _where(bond: BondSnapshot) -> Table:
 
 
 def _mode(path: PathSnapshot) -> str:
-    """Ours; where only the peer calls the path a spare that is said."""
-    return "spare (peer)" if path.peerSpare and path.mode != "spare" else path.mode
+    """Ours; where it is a spare for the peer's sake, or a nearer path's, that is said."""
+    if path.mode == "spare":
+        return path.mode
+    if path.peerSpare:
+        return "spare (peer)"
+    return "spare (far)" if path.farther else path.mode
 
 
 def _held(path: PathSnapshot) -> str:

@@ -117,6 +117,7 @@ def test_flows_leave_a_slow_path_and_come_back(limited: Callable[[dict[str, Any]
     assert left_s <= 2 and back_s <= 10, (left_s, back_s, events(bonds))
 
 
+@pytest.mark.timeout(EDGE_S + 120)
 def test_at_the_edge_of_a_limit_flows_do_not_swing(limited: Callable[[dict[str, Any]], Bonds]) -> None:
     """A latency about the limit: two moves a minute at most."""
     bonds = limited(LIMITED)

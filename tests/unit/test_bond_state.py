@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -10,6 +10,7 @@ from mpbond.config.model import BasePolicy, Policy, SelectMethod
 from mpbond.controller.bond import BondState
 from mpbond.health import State
 from mpbond.layout import BondSpec, Layout, compute
+from mpbond.priorities import Precedence, Reach
 from tests.unit.host import REMOTE, Nic, backup, config, host, peer, placed, rule, uplink, xor
 
 MS = 1_000_000
@@ -231,7 +232,85 @@ def test_modes(why: str, policy: Policy, heard: set[int], found: str) -> None:
     by_peer = {
         8 + at for at, (mode, own) in enumerate(zip(modes(made), own_modes(made), strict=True)) if mode != own
     }
-    assert made.spares_by_peer() == by_peer
+    assert made.demoted() == by_peer
+
+
+NEAR, FAR = Precedence(Reach.LAN, 10), Precedence(Reach.WAN, 30)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Three paths, by number: which are near, which alive; what they are then."""
+
+    why: str
+    policy: Policy
+    near: set[int]
+    alive: set[int]
+    found: str
+    peer_spares: set[int] = field(default_factory=set)
+    tolerance: int = 0
+
+
+CLASSES = [
+    Classes("all far", xor(), set(), {8, 9, 10}, "primary primary primary"),
+    Classes("a near one lives", xor(), {9}, {8, 9, 10}, "spare primary spare"),
+    Classes("two near ones live", xor(), {8, 9}, {8, 9, 10}, "primary primary spare"),
+    Classes("the near one is dead", xor(), {9}, {8, 10}, "primary primary primary"),
+    Classes(
+        "the near one alone is no better than a spare to the peer",
+        xor(),
+        {9},
+        {8, 9},
+        "primary spare primary",
+        {9},
+    ),
+    Classes("within the threshold", xor(), {9}, {8, 9, 10}, "primary primary primary", tolerance=20),
+    Classes("the policy lists its links", LTE, {9}, {8, 9, 10}, "primary primary spare"),
+    Classes(
+        "broadcast has no spares",
+        replace(xor(), base=BasePolicy.BROADCAST),
+        {9},
+        {8, 9},
+        "primary primary primary",
+    ),
+    Classes(
+        "active-backup without a list",
+        replace(BACKUP, links=(), primary=None),
+        {9},
+        {8, 9, 10},
+        "spare primary spare",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CLASSES, ids=lambda case: case.why)
+def test_far_paths_are_spares_while_a_near_one_lives(case: Classes) -> None:
+    made = state(case.policy)
+    made.precedence = {index: NEAR if index in case.near else FAR for index in made.health}
+    made.peer_spares, made.tolerance = frozenset(case.peer_spares), case.tolerance
+    for index in case.alive:
+        made.observe(index, True, MS)
+    assert modes(made) == case.found.split()
+
+
+def test_a_path_of_a_worse_class_takes_over_and_gives_back() -> None:
+    made = running(replace(BACKUP, links=(), primary=None))
+    made.precedence = {8: FAR, 9: NEAR, 10: FAR}
+    assert made.assign().active == 9
+    made.observe(9, False, 3000 * MS)
+    assert made.assign().active in (8, 10)
+    made.observe(9, True, 90_000 * MS)
+    made.observe(9, True, 99_000 * MS)
+    assert made.assign().active == 9
+    assert made.demoted() == {8, 10}
+
+
+def test_where_links_are_listed_the_class_decides_between_equals_alone() -> None:
+    made = running(replace(BACKUP, primary=None))
+    made.precedence = {8: FAR, 9: FAR, 10: NEAR}
+    assert made.assign().order == (8, 10, 9)
+    made.active, made.scores = None, {8: 0.9, 9: 1.0, 10: 0.9}
+    assert made.assign().order == (9, 10, 8)
 
 
 def own_modes(made: BondState) -> list[str]:

@@ -58,7 +58,7 @@ def test_a_minute_in_which_nobody_probed_is_none() -> None:
     path = Path().minutes(".x")
     path.minute += 60
     assert path.closed().success == 0.5
-    assert path.trust.text() == {"eth0": ".x"}
+    assert path.record.text() == {"eth0": ".x"}
 
 
 def test_it_tells_when_a_minute_has_passed() -> None:
@@ -73,19 +73,19 @@ def test_it_tells_when_a_minute_has_passed() -> None:
 
 
 def test_it_goes_on_where_it_was_after_another_start() -> None:
-    kept = Path().minutes("..x.").closed().trust.text()
+    kept = Path().minutes("..x.").closed().record.text()
     assert kept == {"eth0": "..x."}
     again = Path(kept)
     assert again.success == 0.75
-    assert again.minutes("xxxx").closed().trust.text() == {"eth0": "..x.xxxx"}
+    assert again.minutes("xxxx").closed().record.text() == {"eth0": "..x.xxxx"}
 
 
 def test_a_path_that_goes_and_comes_again_is_remembered() -> None:
     path = Path().minutes("xx").closed()
-    path.trust.follow_named({7: "wwan0"})
+    path.record.follow_named({7: "wwan0"})
     assert path.success == 1.0
-    assert path.trust.text() == {"eth0": "xx", "wwan0": ""}
-    path.trust.follow_named({9: "eth0"})
+    assert path.record.text() == {"eth0": "xx", "wwan0": ""}
+    path.record.follow_named({9: "eth0"})
     assert path.success == 0.0
 
 

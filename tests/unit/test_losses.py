@@ -10,8 +10,8 @@ import pytest
 
 from mpbond.estimate import PathEstimator
 from mpbond.wire import DAMAGE_SEEN
-from tests.unit.estimates import after, periods
-from tests.unit.path_model import MS, Counters, PathModel, Stretch
+from tests.unit.estimates import BEGAN_NS, PERIOD_NS, after, periods
+from tests.unit.path_model import MS, Counters, PathModel, Stretch, sample
 
 SEEDS = range(4)
 SLOW_NS, FAST_NS = 125 * MS, 25 * MS
@@ -178,3 +178,20 @@ def test_errors_are_those_seen_and_those_that_cannot_be() -> None:
 def test_no_errors() -> None:
     found = after(PathModel(Stretch(20, loss=0.1)), 20)
     assert (found.per, found.plr) == (0.0, pytest.approx(0.1, abs=0.06))
+
+
+def test_minutes_of_many_millions_of_packets_a_second_are_counted() -> None:
+    """10^7 a second: the sums of a path wrap within four minutes."""
+    model = PathModel(Stretch(1))
+    estimator = PathEstimator()
+    estimator.follow([0])
+    reading, found = model.read(0), []
+    for period in range(1200):
+        sent = np.uint32(period * 2_500_000 % 2**32)
+        received = np.uint32(period * 2_475_000 % 2**32)
+        counted = np.uint64(period)
+        reading |= {"sent_packets": sent, "received_packets": received, "rtt_count": np.uint32(period + 1)}
+        reading |= {"probes_answered": counted, "probe_highest": np.uint32(period), "silence_ns": np.int64(0)}
+        reading |= {"answered_at_ns": np.uint64(10**12 + period * PERIOD_NS)}
+        found.append(estimator.update(sample(BEGAN_NS + period * PERIOD_NS, [reading])).plr[0])
+    assert found[4:] == pytest.approx([0.01] * len(found[4:]), rel=0.01)

@@ -31,6 +31,7 @@ PATH = PathSnapshot(
         peerState="held", peerMode="spare", peerEligible=False, peerActive=False, peerLatencyMean=1.5,
         peerLatencyVariance=None, peerPacketLossRatio=0.01, peerPacketErrorRatio=0.0,
     ),
+    network="lan", priority=10, farther=False,
 )  # fmt: skip
 SILENT = replace(
     PATH, idx=1, state="down", alive=False, latencyMean=None, capacity=None, lastInAge=None, peerView=None

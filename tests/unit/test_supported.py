@@ -92,22 +92,18 @@ CASES = [
     Case("encryption", of_peer(encryption=Encryption.WIREGUARD), (f"{HERE}.encryption",)),
     Case("the API", replace(config(PEER), api=Api("127.0.0.1:8384")), ("api",)),
     Case("settings as they are by default", of_settings(), ()),
-    Case("a priority", of_settings(priority_lan=11), ("settings.connectionPriorityLan",)),
+    Case("priorities", of_settings(priority_lan=11, priority_wan=31, priority_upgrade_threshold=1), ()),
     Case(
-        "all the others",
+        "priorities of what there is not",
         of_settings(
-            priority_wan=31,
             priority_relay=51,
-            priority_upgrade_threshold=1,
             priority_tcp_lan=12,
             priority_quic_lan=22,
             priority_tcp_wan=32,
             priority_quic_wan=42,
         ),
         (
-            "settings.connectionPriorityWan",
             "settings.connectionPriorityRelay",
-            "settings.connectionPriorityUpgradeThreshold",
             "settings.connectionPriorityTcpLan",
             "settings.connectionPriorityQuicLan",
             "settings.connectionPriorityTcpWan",
@@ -117,7 +113,7 @@ CASES = [
     Case(
         "what is local",
         of_settings(always_local_nets=(ip_network("10.0.0.0/8"),), limit_bandwidth_in_lan=True),
-        ("settings.alwaysLocalNets", "settings.limitBandwidthInLan"),
+        ("settings.limitBandwidthInLan",),
     ),
     Case(
         "several things at once",

@@ -55,6 +55,9 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         flaps=0,
         heldMs=0.0,
         peerSpare=None,
+        network="wan",
+        priority=30,
+        farther=False,
         avoided=False,
         avoidedMs=0.0,
         peerView=None,
@@ -284,17 +287,21 @@ def test_a_held_path_says_for_how_long_and_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "by_peer", "shown"),
+    ("mode", "by_peer", "farther", "shown"),
     [
-        ("primary", None, "primary"),
-        ("primary", False, "primary"),
-        ("primary", True, "spare (peer)"),
-        ("spare", True, "spare"),
-        ("spare", False, "spare"),
+        ("primary", None, False, "primary"),
+        ("primary", False, False, "primary"),
+        ("primary", True, False, "spare (peer)"),
+        ("primary", True, True, "spare (peer)"),
+        ("primary", False, True, "spare (far)"),
+        ("spare", True, False, "spare"),
+        ("spare", False, False, "spare"),
     ],
 )
-def test_mode_is_either_ends_word(mode: str, by_peer: bool | None, shown: str) -> None:
-    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer))[15]
+def test_mode_says_for_whose_sake_a_path_is_a_spare(
+    mode: str, by_peer: bool | None, farther: bool, shown: str
+) -> None:
+    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer, farther=farther))[15]
 
 
 def test_the_peers_policy() -> None:

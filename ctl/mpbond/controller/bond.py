@@ -12,6 +12,7 @@ from mpbond.config.model import BasePolicy, LinkMode
 from mpbond.health import Health, State
 from mpbond.layout import BondSpec, PathSpec
 from mpbond.policies import ASSIGN, Assignment, Memory, PathView, next_in_turn
+from mpbond.priorities import EQUAL, Precedence
 
 # One path at a time; what `rotate` is for.
 ONE_PATH = frozenset({BasePolicy.ACTIVE_BACKUP, BasePolicy.NONE})
@@ -22,7 +23,8 @@ class BondState:
     """`block`: paths reserved per bond, to turn numbers into path indices.
     `peer_spares`: what the peer calls spares, whether or not that counts here, and
     `reported_spares` those of them that it does by a report, not by probes; `avoided`:
-    what is to be kept off for its quality."""
+    what is to be kept off for its quality. `precedence`: by path index; a number worse
+    than the best by more than `tolerance` is a worse class."""
 
     spec: BondSpec
     block: int
@@ -31,6 +33,8 @@ class BondState:
     peer_spares: frozenset[int] = frozenset()
     reported_spares: frozenset[int] = frozenset()
     avoided: frozenset[int] = frozenset()
+    precedence: dict[int, Precedence] = field(default_factory=dict)
+    tolerance: int = 0
     memory: Memory = field(default_factory=Memory)
     assignment: Assignment = field(default_factory=lambda: Assignment((), 0))
     active: int | None = None
@@ -94,7 +98,7 @@ class BondState:
     def _carries(self, index: int) -> bool:
         return index == self.active or index in self.assignment.shares
 
-    def _modes(self) -> dict[int, LinkMode]:
+    def _agreed_modes(self) -> dict[int, LinkMode]:
         """A path is a spare if either end says so, as a spare is used by neither while
         another path can be. Where that would leave nothing but spares our own word
         stands alone; broadcast has no spares."""
@@ -104,8 +108,36 @@ class BondState:
         both = {index: LinkMode.SPARE if index in self.peer_spares else mode for index, mode in own.items()}
         return both if LinkMode.PRIMARY in both.values() else own
 
-    def spares_by_peer(self) -> set[int]:
-        """Paths that are spares here for the peer's sake alone."""
+    def _modes(self) -> dict[int, LinkMode]:
+        """With the paths that a nearer one makes spares."""
+        agreed = self._agreed_modes()
+        farther = self._farther(agreed)
+        return {index: LinkMode.SPARE if index in farther else mode for index, mode in agreed.items()}
+
+    def farther(self) -> set[int]:
+        """Paths that are spares here for the sake of a nearer one."""
+        agreed = self._agreed_modes()
+        return {index for index in self._farther(agreed) if agreed[index] is LinkMode.PRIMARY}
+
+    def _farther(self, modes: dict[int, LinkMode]) -> set[int]:
+        """Paths of a worse class than another that is no spare and could carry now. None
+        where the policy lists its links, which are the user's choice; broadcast has no
+        spares."""
+        if self.spec.policy.links or self.spec.policy.base is BasePolicy.BROADCAST:
+            return set()
+        numbers = {index: self.precedence_of(index).number for index in modes}
+        here = [
+            index for index, mode in modes.items() if mode is LinkMode.PRIMARY and self.health[index].eligible
+        ]
+        best = min((numbers[index] for index in here), default=None)
+        return set() if best is None else {index for index in modes if numbers[index] > best + self.tolerance}
+
+    def precedence_of(self, index: int) -> Precedence:
+        return self.precedence.get(index, EQUAL)
+
+    def demoted(self) -> set[int]:
+        """Paths that are spares here though we do not call them so: for the peer's sake, or
+        for that of a nearer path."""
         modes = self._modes()
         return {
             self.index_of(path)
@@ -126,6 +158,7 @@ class BondState:
                 eligible=self.health[self.index_of(path)].eligible,
                 score=self.scores.get(self.index_of(path), 1.0),
                 avoided=self.index_of(path) in self.avoided,
+                precedence=self.precedence_of(self.index_of(path)).number,
             )
             for path in self.spec.paths
             if not path.standby

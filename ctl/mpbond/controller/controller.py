@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from mpbond.kernel import ethtool
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.kernel.links import read_inventory
 from mpbond.layout import Layout, Placement
+from mpbond.priorities import precedence
 from mpbond.redundant import best_links
 from mpbond.sessions import SessionPair
 from mpbond.snapshot import Snapshot
@@ -101,7 +102,7 @@ class Controller:
             steps = plan.plan(after, self.layout)
             self._applier.run(steps, inventory, self.say)
             self.layout = after
-            self._follow(after, now_ns)
+            self._follow(after, inventory, now_ns)
             self._evaluate(now_ns, everything=bool(steps))
 
     def computed(self, config: Config, *, inventory: Inventory | None = None) -> Layout:
@@ -119,21 +120,21 @@ class Controller:
         after = self.computed(config, inventory=inventory)
         try:
             self.config = config
-            self._take(after, now_ns)
+            self._take(after, inventory, now_ns)
             self._applier.run(plan.plan(after, before), inventory, self.say)
         except BaseException:
             self.config = old
             if before is not None:
                 self._applier.run(plan.plan(before, after), inventory, self.say)
-                self._take(before, now_ns)
+                self._take(before, inventory, now_ns)
             raise
 
-    def _take(self, after: Layout, now_ns: int) -> None:
+    def _take(self, after: Layout, inventory: Inventory, now_ns: int) -> None:
         self.layout = after
-        self._follow(after, now_ns)
+        self._follow(after, inventory, now_ns)
         self._evaluate(now_ns, everything=True)
 
-    def _follow(self, after: Layout, now_ns: int) -> None:
+    def _follow(self, after: Layout, inventory: Inventory, now_ns: int) -> None:
         """Bond states, prober, measurements and arrays for the new layout."""
         adopting = self.adopted and not self._bonds
         states: dict[int, BondState] = {}
@@ -161,10 +162,22 @@ class Controller:
         )
         self._balancing.follow(states)
         self.scoring.follow(states)
-        self._undecided = self._measure(now_ns)
+        self._undecided = self._measure(now_ns) | self._rank(inventory)
         if self.trust is not None:
             self.trust.control.follow(states.values())
             self.trust.follow(after, now_ns)
+
+    def _rank(self, inventory: Inventory) -> set[int]:
+        """Near paths before far ones; the bonds for which that is news."""
+        settings = self.config.settings
+        news: set[int] = set()
+        for bond, state in self._bonds.items():
+            found = {state.index_of(path): precedence(path, settings, inventory) for path in state.spec.paths}
+            if (found, settings.priority_upgrade_threshold) != (state.precedence, state.tolerance):
+                state.precedence, state.tolerance = found, settings.priority_upgrade_threshold
+                self._write_flags(state.health)
+                news.add(bond)
+        return news
 
     def _adopt_state(self, state: BondState) -> None:
         """Goes on where the earlier controller stopped. A path that the kernel left
@@ -243,7 +256,8 @@ class Controller:
         bonds = {index // self.plane.block for index in indices}
         changed = self._observe(dict(zip(indices, alive[look].tolist(), strict=True)), now_ns)
         touched = {index // self.plane.block for index in changed} | self._hear_spares(bonds)
-        self._write_flags(indices)
+        # Who is a spare may hang on the bond's other paths.
+        self._write_flags({*indices, *(index for bond in touched for index in self._bonds[bond].health)})
         self._restless[look] = [self._state_at(index).health[index].restless for index in indices]
         for bond in self._bonds if everything else touched:
             self.assign(self._bonds[bond], now_ns)
@@ -290,15 +304,15 @@ class Controller:
         state = self._bonds[bond]
         state.reported_spares = spares & state.health.keys()
         if self._hear_spares({bond}):
-            self._write_flags(list(state.health))
+            self._write_flags(state.health)
             self.assign(state, now_ns)
             self._balancing.write(now_ns)
 
-    def _write_flags(self, indices: list[int]) -> None:
+    def _write_flags(self, indices: Iterable[int]) -> None:
         for index in indices:
             state = self._state_at(index)
             self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
-            self.plane.set_path_flag(index, abi.PathFlag.PEER_SPARE, index in state.spares_by_peer())
+            self.plane.set_path_flag(index, abi.PathFlag.PEER_SPARE, index in state.demoted())
 
     def _tell_health(self, state: BondState, index: int, now_ns: int, *, failed: bool) -> None:
         """`failed`: it carried traffic and does not any more."""

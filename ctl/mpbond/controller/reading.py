@@ -136,6 +136,9 @@ def path_snapshot(
         avoided=balance.avoided,
         avoidedMs=round(balance.wait_ms, 1),
         peerView=path_view(told, index),
+        network=state.precedence_of(index).reach.value,
+        priority=state.precedence_of(index).number,
+        farther=index in state.farther(),
     )
 
 
