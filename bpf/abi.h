@@ -66,6 +66,7 @@ enum mpb_path_flag {
 	MPB_PATH_GRO = 1 << 5,	      /* packets come in one by one: join them again */
 	MPB_PATH_PEER_SPARE = 1 << 6, /* so by the peer, or for a nearer path: not echoed */
 	MPB_PATH_LEAVE = 1 << 7,      /* balance-aware: its flows follow their slots at once */
+	MPB_PATH_EXEMPT = 1 << 8,     /* the peer's rates do not hold for it: a local network */
 };
 
 /* What each end tells the other of a path, in its probes and answers. */
@@ -97,6 +98,17 @@ struct mpb_node {
 	__u64 stamp_offset;  /* random: stamps of an earlier run are out of range */
 	__u64 build_id;	     /* of sources and sizes: may a controller adopt this? */
 	__u64 handshake_tag; /* in a session number's place, as on the wire; 0 = no key pair */
+	__u32 limiting;	     /* some peer has a rate */
+	__u32 limiting_pad;
+};
+
+/* One per peer: its rates. Written by the controller but for `recv_free_ns`. */
+struct mpb_limit {
+	__u32 send_class; /* in mp0's queue, as in skb->priority; 0 = no limit */
+	__u32 pad;
+	__u64 recv_ns_per_mib; /* how long 1 MiB takes; 0 = no limit */
+	__u64 recv_burst_ns;   /* so much may come at once */
+	__u64 recv_free_ns;    /* until when what has come takes */
 };
 
 /* One per peer, written by the controller. The paths of a bond lie side by

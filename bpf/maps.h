@@ -48,6 +48,7 @@ BPF_F_TABLE("lpm_trie", struct mpb_prefix_key, struct mpb_prefix, prefixes, MPB_
 BPF_TABLE("lru_hash", __u64, struct mpb_flow, flows, MPB_FLOWS);
 BPF_F_TABLE("array", __u32, __u64, flow_cache, MPB_FLOW_CACHE, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_redundant, redundant, MPB_BONDS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, struct mpb_limit, limits, MPB_BONDS, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, struct mpb_copies, copies, MPB_BONDS, BPF_F_MMAPABLE);
 BPF_TABLE("hash", __be64, struct mpb_session, sessions, MPB_BONDS * 4);
 BPF_TABLE("hash", struct mpb_remote_key, struct mpb_remote, remotes, MPB_PATHS * 2);
@@ -131,6 +132,11 @@ static __always_inline __u64 *flow_cache_get(__u64 hash)
 static __always_inline struct mpb_redundant *redundant_get(__u32 bond)
 {
 	return redundant.lookup(&bond);
+}
+
+static __always_inline struct mpb_limit *limit_get(__u32 bond)
+{
+	return limits.lookup(&bond);
 }
 
 static __always_inline struct mpb_copies *copies_get(__u32 bond)

@@ -55,7 +55,7 @@ static __always_inline int wants_device(struct __sk_buff *skb, struct mpb_node *
 	if (skb->ifindex != node->mp0_ifindex)
 		return 0;
 	return view->twice || (view->bond->flags & MPB_BOND_DEVICE) ||
-	       skb->len + WIRE_OVERHEAD_V6 > MAX_IP_LEN;
+	       skb->len + WIRE_OVERHEAD_V6 > MAX_IP_LEN || queues_all(node, view);
 }
 
 static __always_inline __u32 choose(struct __sk_buff *skb, struct mpb_node *node, struct bond_view *view,
@@ -97,11 +97,13 @@ int tx(struct __sk_buff *skb)
 		return finish(REASON_tx_no_peer, TC_ACT_SHOT);
 	view.twice = is_redundant(skb, &view, &in);
 	if (wants_device(skb, node, &view))
-		return finish(REASON_tx_to_device, TC_ACT_OK);
+		return to_device(skb, node, view.index);
 	index = choose(skb, node, &view, &in, &copy);
 	path = path_get(index);
 	if (!path)
 		return finish(REASON_tx_no_path, TC_ACT_SHOT);
+	if (queues(skb, node, view.index, path))
+		return to_device(skb, node, view.index);
 	packets = segments(skb);
 	inner_len = skb->len - MPB_ETH_HLEN;
 	if (inner_len + overhead(path) > MAX_IP_LEN)
@@ -109,7 +111,7 @@ int tx(struct __sk_buff *skb)
 	if (make_room(skb, path)) {
 		/* Inside a tunnel already: the device cuts it first. */
 		if (skb->ifindex == node->mp0_ifindex)
-			return finish(REASON_tx_to_device, TC_ACT_OK);
+			return to_device(skb, node, view.index);
 		if (!make_plain_room(skb, path, in.dest.family))
 			return finish(REASON_tx_encap_failed, TC_ACT_SHOT);
 	}
@@ -155,7 +157,7 @@ static __always_inline int rx_data(struct __sk_buff *skb, struct mpb_node *node,
 	int reason = admit((void *)(long)skb->data, (void *)(long)skb->data_end, inner_len, session, &in);
 
 	if (reason == GO_ON)
-		reason = take_data(session, &in, packets, inner_len);
+		reason = take_data(session, node, &in, packets, inner_len);
 	if (reason != GO_ON)
 		return tc_end(reason);
 	if (!strip(skb, &in.outer, in.inner_proto))
@@ -244,7 +246,7 @@ int rx_xdp(struct xdp_md *ctx)
 	inner_len = data_end - data - MPB_ETH_HLEN - in.outer.header_len;
 	reason = admit(data, data_end, inner_len, session, &in);
 	if (reason == GO_ON)
-		reason = take_data(session, &in, 1, inner_len);
+		reason = take_data(session, node, &in, 1, inner_len);
 	if (reason != GO_ON)
 		return xdp_end(reason);
 	if (bpf_xdp_adjust_head(ctx, in.outer.header_len))

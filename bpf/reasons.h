@@ -41,8 +41,9 @@
 	REASON(31, rx_handshake, "handshake message, given to the controller")              \
 	REASON(32, rx_handshake_limited, "dropped: more handshake messages than are read")  \
 	REASON(33, rx_unanswerable, "probe, taken; no session of ours to answer under yet") \
-	REASON(34, rx_control, "control frame, given to the controller")                    \
-	REASON(35, rx_control_limited, "dropped: more control frames than are read")
+	REASON(34, rx_over_limit, "dropped: beyond the peer's maxRecvKbps")                 \
+	REASON(35, rx_control, "control frame, given to the controller")                    \
+	REASON(36, rx_control_limited, "dropped: more control frames than are read")
 
 enum mpb_reason {
 #define MPB_REASON_ENUM(code, name, sentence) REASON_##name = code,

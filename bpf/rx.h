@@ -8,6 +8,7 @@
 
 #include "copies.h"
 #include "handshake.h"
+#include "limits.h"
 
 /* Furthest byte that rx reads: Ethernet, outer IPv6, UDP, bond header, inner IPv6. */
 #define RX_HEADERS (MPB_ETH_HLEN + WIRE_OVERHEAD_V6 + (int)sizeof(struct ipv6hdr))
@@ -114,19 +115,23 @@ static __always_inline int admit(void *data, void *data_end, __u32 inner_len, st
 	return GO_ON;
 }
 
-/* Counts an admitted packet to its path and lets the first copy of it through: a
- * path is credited with what came over it, delivered or not. */
-static __always_inline int take_data(struct mpb_session *session, struct admitted *in, __u32 packets,
-				     __u32 inner_len)
+/* Counts an admitted packet to its path and lets the first copy of it through, within
+ * the peer's rate: a path is credited with what came over it, delivered or not. */
+static __always_inline int take_data(struct mpb_session *session, struct mpb_node *node, struct admitted *in,
+				     __u32 packets, __u32 inner_len)
 {
 	struct mpb_copies *copies;
+	int reason;
 
 	if (in->path != MPB_NO_PATH)
 		count_rx(in->path, packets, inner_len);
-	if (!in->is_copy)
-		return GO_ON;
-	copies = copies_get(session->bond);
-	return copies ? copies_take(copies, in->number) : REASON_rx_duplicate;
+	if (in->is_copy) {
+		copies = copies_get(session->bond);
+		reason = copies ? copies_take(copies, in->number) : REASON_rx_duplicate;
+		if (reason != GO_ON)
+			return reason;
+	}
+	return may_receive(node, session->bond, in->path, inner_len) ? GO_ON : REASON_rx_over_limit;
 }
 
 /* Ethernet as mp0 expects it: addressed to itself, or it is nobody's. */

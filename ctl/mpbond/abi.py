@@ -56,6 +56,7 @@ class PathFlag(IntFlag):
     GRO = 1 << 5
     PEER_SPARE = 1 << 6
     LEAVE = 1 << 7
+    EXEMPT = 1 << 8
 
 
 class PeerMark(IntFlag):
@@ -84,6 +85,19 @@ NODE = np.dtype(
         ("stamp_offset", "<u8"),
         ("build_id", "<u8"),
         ("handshake_tag", "<u8"),
+        ("limiting", "<u4"),
+        ("limiting_pad", "<u4"),
+    ],
+    align=True,
+)
+
+LIMIT = np.dtype(
+    [
+        ("send_class", "<u4"),
+        ("pad", "<u4"),
+        ("recv_ns_per_mib", "<u8"),
+        ("recv_burst_ns", "<u8"),
+        ("recv_free_ns", "<u8"),
     ],
     align=True,
 )
@@ -276,6 +290,7 @@ STRUCTS = {
     "mpb_prefix_key": PREFIX_KEY,
     "mpb_prefix": PREFIX,
     "mpb_flow": FLOW,
+    "mpb_limit": LIMIT,
     "mpb_session": SESSION,
     "mpb_remote_key": REMOTE_KEY,
     "mpb_remote": REMOTE,

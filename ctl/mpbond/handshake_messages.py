@@ -30,7 +30,7 @@ COOKIE_BYTES = 16
 _NONCE_BYTES = 24
 _HEAD = struct.Struct("!B3xI")
 _INDEX = struct.Struct("!I")
-_OFFER = struct.Struct("!BxHI")
+_OFFER = struct.Struct("!BxHII")
 _TIMED = struct.Struct("!Q")
 _VERSION = 1
 # With room for what later versions say behind ours.
@@ -47,21 +47,23 @@ class Feature(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an end says of itself. `connections`: how many it wants on each path."""
+    """What an end says of itself. `connections`: how many it wants on each path;
+    `max_recv_kbps`: what it wants to receive at most, KiB/s, 0 for no limit."""
 
     connections: int = 1
     features: Feature = Feature.NONE
+    max_recv_kbps: int = 0
 
     def packed(self) -> bytes:
-        return _OFFER.pack(_VERSION, self.connections, self.features)
+        return _OFFER.pack(_VERSION, self.connections, self.features, self.max_recv_kbps)
 
     @classmethod
     def parse(cls, payload: bytes) -> Offer | None:
         """None where it is too short. What a later version adds behind it is not read."""
         if len(payload) < _OFFER.size:
             return None
-        _, connections, features = _OFFER.unpack_from(payload)
-        return cls(connections, Feature(features))
+        _, connections, features, max_recv_kbps = _OFFER.unpack_from(payload)
+        return cls(connections, Feature(features), max_recv_kbps)
 
 
 def timed_offer(timestamp: int, offer: Offer) -> bytes:

@@ -98,6 +98,20 @@ class PathSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class RateSnapshot:
+    """Rates of a peer over all its paths together, KiB/s; None: no limit. `sendByPeer`: the
+    peer wants no more; `receiveAgreed`: it has been told what we want. `sendWaiting`:
+    bytes that wait now; `sendDropped`: packets for which there was no more room."""
+
+    send: int | None
+    sendByPeer: bool
+    sendWaiting: int
+    sendDropped: int
+    receive: int | None
+    receiveAgreed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KeySnapshot:
     """A session that came of a handshake. `age`: seconds; None without one. `tries`:
     messages sent for the next one. `connections`: agreed for each path; `features`: the
@@ -113,8 +127,9 @@ class KeySnapshot:
 @dataclass(frozen=True, slots=True)
 class BondSnapshot:
     """One peer. `session`: "up" once any probe of the peer was heard and checked.
-    `keys`: None where they come of a shared key. `metadataPath`: the number of the path
-    that reports go over. `peerViewMissing`: why there is no `peerView`.
+    `keys`: None where they come of a shared key; `rates`: None where there is no limit.
+    `metadataPath`: the number of the path that reports go over. `peerViewMissing`: why
+    there is no `peerView`.
     `configuredPolicy` is the file's, `bondingPolicyStr` the one in force."""
 
     address: str
@@ -137,6 +152,7 @@ class BondSnapshot:
     metadataPath: int | None
     peerView: PeerViewSnapshot | None
     peerViewMissing: str | None
+    rates: RateSnapshot | None
     paths: tuple[PathSnapshot, ...]
 
     def as_json(self, *, with_paths: bool = True) -> dict[str, Any]:
@@ -169,9 +185,10 @@ def _bond_from_json(data: dict[str, Any]) -> BondSnapshot:
     keys, view = data["keys"], data["peerView"]
     if keys is not None:
         keys = KeySnapshot(**{**keys, "features": tuple(keys["features"])})
+    rates = None if data["rates"] is None else RateSnapshot(**data["rates"])
     if view is not None:
         view = PeerViewSnapshot(**{**view, "peerFeatures": tuple(view["peerFeatures"])})
-    return BondSnapshot(**{**data, "paths": paths, "keys": keys, "peerView": view})
+    return BondSnapshot(**{**data, "paths": paths, "keys": keys, "rates": rates, "peerView": view})
 
 
 def _path_from_json(data: dict[str, Any]) -> PathSnapshot:

@@ -19,7 +19,6 @@ _SETTINGS = {
     "connectionPriorityTcpWan": "priority_tcp_wan",
     "connectionPriorityQuicWan": "priority_quic_wan",
     "multipathEnabled": "multipath_enabled",
-    "limitBandwidthInLan": "limit_bandwidth_in_lan",
 }
 
 
@@ -37,8 +36,6 @@ def _peer(peer: Peer) -> Iterator[tuple[str, str]]:
         yield f"{where}.endpoints", "a peer without endpoints arrives in a later version; name at least one"
     if peer.num_connections > 1:
         yield f"{where}.numConnections", "more than one connection arrives in a later version; leave it out"
-    if peer.max_send_kbps or peer.max_recv_kbps:
-        yield f"{where}: maxSendKbps and maxRecvKbps", "arrive in a later version; leave them out"
     if peer.encryption is not Encryption.NONE:
         yield f"{where}.encryption", f"{peer.encryption} arrives in a later version; leave it out"
     yield from unsupported_policy(peer.policy)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpbond import view_peer
-from mpbond.snapshot import BondSnapshot, PathSnapshot, Snapshot
+from mpbond.snapshot import BondSnapshot, PathSnapshot, RateSnapshot, Snapshot
 
 _STATE_STYLE = {"up": "green", "waiting": "yellow", "held": "yellow", "down": "red", "link down": "red"}
 
@@ -118,7 +118,23 @@ def _facts(bond: BondSnapshot) -> RenderableType:
         lines.insert(10, ("Packets Per Link", str(bond.packetsPerLink)))
     if bond.keys is not None and bond.keys.connections is not None:
         lines.insert(7, ("Connections", f"{bond.keys.connections} (agreed, on each path)"))
+    if bond.rates is not None:
+        lines += _rates(bond.rates)
     return Text("\n".join(f"{name:<23}: {value}" for name, value in lines))
+
+
+def _rates(rates: RateSnapshot) -> list[tuple[str, str]]:
+    lines = []
+    if rates.send is not None:
+        whose = " (the peer wants no more)" if rates.sendByPeer else ""
+        dropped = f", {rates.sendDropped} dropped" if rates.sendDropped else ""
+        lines.append(
+            ("Send Limit (KiB/s)", f"{rates.send}{whose}; {human_count(rates.sendWaiting)} B wait{dropped}")
+        )
+    if rates.receive is not None:
+        told = "" if rates.receiveAgreed else " (the peer has not been told: what is beyond is dropped)"
+        lines.append(("Receive Limit (KiB/s)", f"{rates.receive}{told}"))
+    return lines
 
 
 def _where(bond: BondSnapshot) -> Table:

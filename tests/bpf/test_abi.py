@@ -207,6 +207,7 @@ REASONS = [
     "rx_handshake",
     "rx_handshake_limited",
     "rx_unanswerable",
+    "rx_over_limit",
 ]
 
 
@@ -250,6 +251,7 @@ def test_maps_hold_these_structs(plane: Any) -> None:
         "prefixes": "mpb_prefix",
         "flows": "mpb_flow",
         "redundant": "mpb_redundant",
+        "limits": "mpb_limit",
         "copies": "mpb_copies",
         "sessions": "mpb_session",
         "remotes": "mpb_remote",

@@ -17,7 +17,14 @@ from mpbond.cli.main import app
 from mpbond.config import load_text
 from mpbond.config.model import BasePolicy
 from mpbond.policies import ASSIGN
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, PathViewSnapshot, PeerViewSnapshot
+from mpbond.snapshot import (
+    BondSnapshot,
+    KeySnapshot,
+    PathSnapshot,
+    PathViewSnapshot,
+    PeerViewSnapshot,
+    RateSnapshot,
+)
 from mpbond.supported import unsupported
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,7 +163,7 @@ def test_every_end_of_a_control_frame_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [PathSnapshot, PathViewSnapshot, KeySnapshot, PeerViewSnapshot, BondSnapshot]
+    "kind", [PathSnapshot, PathViewSnapshot, KeySnapshot, PeerViewSnapshot, RateSnapshot, BondSnapshot]
 )
 def test_every_field_is_explained(kind: type[Any]) -> None:
     missing = [field.name for field in fields(kind) if f"\n| `{field.name}` | " not in OPERATIONS]

@@ -15,6 +15,7 @@ from mpbond.snapshot import (
     PathSnapshot,
     PathViewSnapshot,
     PeerViewSnapshot,
+    RateSnapshot,
     Snapshot,
     from_json,
 )
@@ -38,6 +39,9 @@ SILENT = replace(
 )
 BOND = BondSnapshot(
     keys=KeySnapshot(age=12.5, rekeys=3, tries=0, connections=1, features=("copies",)),
+    rates=RateSnapshot(
+        send=1250, sendByPeer=True, sendWaiting=15000, sendDropped=3, receive=None, receiveAgreed=True
+    ),
     address="abcdef0123", name="berlin", bondingPolicyStr="rapid", configuredPolicy="office",
     peerPolicy="balance-xor", basePolicy="active-backup",
     linkSelectMethod="always", failoverInterval=1000, upDelay=0, downDelay=0, packetsPerLink=None,
@@ -51,7 +55,10 @@ BOND = BondSnapshot(
 )  # fmt: skip
 FULL = Snapshot(
     interface="mp0", node="0123456789", pid=42, adopted=True, uptime_s=1.5, tickLateMs=0.25,
-    bonds=(BOND, replace(BOND, name=None, keys=None, linkSelectMethod=None, activePath=None, paths=())),
+    bonds=(
+        BOND,
+        replace(BOND, name=None, keys=None, rates=None, linkSelectMethod=None, activePath=None, paths=()),
+    ),
     reasons={"tx_sent": 1, "rx_delivered": 2}, notes=("a note", "another"),
 )  # fmt: skip
 DEAF = replace(FULL, bonds=(replace(BOND, peerView=None, peerViewMissing="no report has come yet"),))

@@ -87,8 +87,7 @@ CASES = [
     Case("by default", of_peer(num_connections=0), ()),
     Case("and as Syncthing has it", of_peer(num_connections=-1), ()),
     Case("two connections", of_peer(num_connections=2), (f"{HERE}.numConnections",)),
-    Case("a rate for sending", of_peer(max_send_kbps=1), (f"{HERE}: maxSendKbps and maxRecvKbps",)),
-    Case("a rate for receiving", of_peer(max_recv_kbps=1), (f"{HERE}: maxSendKbps and maxRecvKbps",)),
+    Case("rates", of_peer(max_send_kbps=1, max_recv_kbps=1), ()),
     Case("encryption", of_peer(encryption=Encryption.WIREGUARD), (f"{HERE}.encryption",)),
     Case("the API", replace(config(PEER), api=Api("127.0.0.1:8384")), ("api",)),
     Case("settings as they are by default", of_settings(), ()),
@@ -113,7 +112,7 @@ CASES = [
     Case(
         "what is local",
         of_settings(always_local_nets=(ip_network("10.0.0.0/8"),), limit_bandwidth_in_lan=True),
-        ("settings.limitBandwidthInLan",),
+        (),
     ),
     Case(
         "several things at once",

@@ -111,6 +111,7 @@ def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
         metadataPath=None,
         peerView=None,
         peerViewMissing="a shared key alone: no reports",
+        rates=None,
         paths=paths,
     )
     return replace(plain, **changes)

@@ -21,6 +21,7 @@ from mpbond.controller import adopt, reading
 from mpbond.controller.apply import Applier
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import BondState
+from mpbond.controller.limiting import Limiting
 from mpbond.controller.measuring import Measuring, write_head_starts
 from mpbond.controller.prober import Prober
 from mpbond.controller.scoring import Scoring
@@ -72,6 +73,7 @@ class Controller:
         self._measuring = Measuring()
         self.scoring = scoring
         self.history = History(say)
+        self.limiting = Limiting(plane, config.interface.name)
         self._balancing = Balancing(plane, self.history, ethtool.speed_mbit)
         # Bonds where a policy may be about to move: scores changed, or one is ahead.
         self._undecided: set[int] = set()
@@ -162,7 +164,11 @@ class Controller:
         )
         self._balancing.follow(states)
         self.scoring.follow(states)
-        self._undecided = self._measure(now_ns) | self._rank(inventory)
+        ranked = self._rank(inventory)
+        self.limiting.follow(states, limit_in_lan=self.config.settings.limit_bandwidth_in_lan)
+        for bond in ranked:
+            self._write_flags(states[bond].health)
+        self._undecided = self._measure(now_ns) | ranked
         if self.trust is not None:
             self.trust.control.follow(states.values())
             self.trust.follow(after, now_ns)
@@ -175,7 +181,6 @@ class Controller:
             found = {state.index_of(path): precedence(path, settings, inventory) for path in state.spec.paths}
             if (found, settings.priority_upgrade_threshold) != (state.precedence, state.tolerance):
                 state.precedence, state.tolerance = found, settings.priority_upgrade_threshold
-                self._write_flags(state.health)
                 news.add(bond)
         return news
 
@@ -223,6 +228,8 @@ class Controller:
         with self.lock:
             self._undecided |= self._measure(now_ns)
             self.scoring.update(now_ns, self._measuring.latest, self._alive)
+            if self.trust is not None:
+                self.limiting.hear(self.trust.receive_rates())
             is_period = now_ns >= self._period_due_ns
             for bond in self._undecided:
                 self.assign(self._bonds[bond], now_ns, period=is_period)
@@ -313,6 +320,7 @@ class Controller:
             state = self._state_at(index)
             self.plane.set_path_flag(index, abi.PathFlag.ELIGIBLE, state.health[index].eligible)
             self.plane.set_path_flag(index, abi.PathFlag.PEER_SPARE, index in state.demoted())
+            self.plane.set_path_flag(index, abi.PathFlag.EXEMPT, self.limiting.is_exempt(state, index))
 
     def _tell_health(self, state: BondState, index: int, now_ns: int, *, failed: bool) -> None:
         """`failed`: it carried traffic and does not any more."""
@@ -339,6 +347,7 @@ class Controller:
         self.plane.bonds_live[bond]["failovers"] = state.failovers
         if after != before:
             self.plane.set_order(bond, after.order, after.preferred)
+            self.limiting.assigned(state)
         if state.spec.policy.redundant:
             self._write_best_links(state)
         if state.spec.policy.base is BasePolicy.BALANCE_AWARE:
@@ -399,6 +408,7 @@ class Controller:
             if not self._started_ns:
                 self._started_ns = now_ns
             flows = self.plane.flow_counts(reading.FLOW_SEEN_S, now_ns)
+            rates = self.limiting.shown()
             bonds = tuple(
                 reading.bond_snapshot(
                     self.plane,
@@ -412,6 +422,7 @@ class Controller:
                     configured=self._configured[state.spec.peer.id],
                     keys=self.trust.state(state.spec.peer.id, now_ns) if self.trust else None,
                     told=self.trust.control.told(state.spec.peer.id, now_ns) if self.trust else None,
+                    rates=rates.get(state.spec.index),
                 )
                 for state in self._bonds.values()
             )

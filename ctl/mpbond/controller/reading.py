@@ -21,7 +21,7 @@ from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
 from mpbond.samples import Estimate
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot
+from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, RateSnapshot
 
 Array = np.ndarray[Any, Any]
 
@@ -190,6 +190,7 @@ def bond_snapshot(
     configured: str,
     keys: KeyState | None,
     told: Told | None,
+    rates: RateSnapshot | None,
 ) -> BondSnapshot:
     """`configured`: the name of the policy that the file gives the peer. `keys`, `told`:
     None where the peer has a shared key alone."""
@@ -221,6 +222,7 @@ def bond_snapshot(
         metadataPath=None if told is None or told.way is None else told.way % plane.block,
         peerView=peer_view(told, now_ns),
         peerViewMissing=why_none(told),
+        rates=rates,
         paths=paths,
     )
 

@@ -124,7 +124,8 @@ class Trust:
     def _follow_bond(self, peer_id: str, bond: BondSpec, now_ns: int) -> None:
         public = bond.peer.public_key
         assert public is not None  # who has a pre-shared key here has one
-        offer = Offer(connections.wanted(bond.peer.num_connections), FEATURES)
+        wanted = connections.wanted(bond.peer.num_connections)
+        offer = Offer(wanted, FEATURES, bond.peer.max_recv_kbps)
         ways = tuple(Way(path.ifindex, path.key.local, path.key.remote, path.key.port) for path in bond.paths)
         self._machine.put_peer(peer_id, public, self._psks[peer_id], offer, ways, now_ns)
         known = self._peers.get(peer_id)
@@ -161,6 +162,11 @@ class Trust:
                 else None,
                 features=offer.features if offer else Feature.NONE,
             )
+
+    def receive_rates(self) -> dict[str, int]:
+        """By peer, what it wants to receive at most, KiB/s: of those that have said so."""
+        with self._lock:
+            return {id: peer.offer.max_recv_kbps for id, peer in self._peers.items() if peer.offer}
 
     def counts(self) -> dict[str, int]:
         with self._lock:

@@ -33,6 +33,7 @@ MAPS = (
     "flows",
     "flow_cache",
     "redundant",
+    "limits",
     "copies",
     "sessions",
     "remotes",

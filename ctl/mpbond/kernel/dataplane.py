@@ -61,6 +61,7 @@ class Dataplane:
         self.paths_live: Array = maps["paths_live"].memory(abi.PATH_LIVE)
         self.flow_cache: Array = maps["flow_cache"].memory(np.dtype("<u8"))
         self.redundant: Array = maps["redundant"].memory(abi.REDUNDANT)
+        self.limits: Array = maps["limits"].memory(abi.LIMIT)
         self.copies: Array = maps["copies"].memory(abi.COPIES)
         self.cpus: int = maps["path_stats"].max_entries // maps["paths"].max_entries
         self.block: int = maps["paths"].max_entries // maps["bonds"].max_entries
@@ -192,6 +193,7 @@ class Dataplane:
             self.copies[index] = np.zeros((), abi.COPIES)
             self.slot_bytes[index] = 0
             self.redundant[index] = np.zeros((), abi.REDUNDANT)
+            self.limits[index] = np.zeros((), abi.LIMIT)
 
     def put_prefix(self, prefix: Network, bond: int) -> None:
         value = np.zeros((), abi.PREFIX)
