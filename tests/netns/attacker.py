@@ -2,8 +2,9 @@
 
 `attacker.py send DEST SECONDS PPS` reads a JSON list of UDP payloads (hex) and sends them
 in turn to DEST's bond port, each from a random source in 198.18.0.0/15; it prints how
-many it has sent. `attacker.py record SECONDS [KIND]` prints a JSON list of
-[destination, payload] of the handshake messages that pass, or of another first byte (hex).
+many it has sent. `attacker.py guess DEST COUNT` sends each under a random session number.
+`attacker.py record SECONDS [TYPE...]` prints a JSON list of [destination, payload] of the
+bond's packets of these types (handshake messages if none is given) that pass.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import time
 BOND_PORT = 9944
 _ETH_P_ALL = 3
 _SOURCES = 0xC6120000  # 198.18.0.0/15: RFC 2544
-_HANDSHAKE = 0x13
+_HANDSHAKE = 3
+_SESSION_AT = 8
 _BURST = 50
 
 
@@ -32,8 +34,7 @@ def packet(source: bytes, dest: bytes, payload: bytes) -> bytes:
 def send(dest: str, seconds: float, pps: float) -> int:
     payloads = [bytes.fromhex(text) for text in json.load(sys.stdin)]
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    sources = [struct.pack("!I", _SOURCES | random.getrandbits(17)) for _ in range(4096)]
-    to = socket.inet_aton(dest)
+    sources, to = _sources(), socket.inet_aton(dest)
     began, sent = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
         while sent < passed * pps:
@@ -45,16 +46,31 @@ def send(dest: str, seconds: float, pps: float) -> int:
     return sent
 
 
-def record(seconds: float, kind: int) -> list[tuple[str, str]]:
+def _sources() -> list[bytes]:
+    return [struct.pack("!I", _SOURCES | random.getrandbits(17)) for _ in range(4096)]
+
+
+def guess(dest: str, count: int) -> int:
+    payloads = [bytes.fromhex(text) for text in json.load(sys.stdin)]
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    sources, to = _sources(), socket.inet_aton(dest)
+    for sent in range(count):
+        payload = payloads[sent % len(payloads)]
+        tried = payload[:_SESSION_AT] + random.randbytes(8) + payload[_SESSION_AT + 8 :]
+        raw.sendto(packet(sources[sent % len(sources)], to, tried), (dest, 0))
+    return count
+
+
+def record(seconds: float, kinds: set[int]) -> list[tuple[str, str]]:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
     print("ready", flush=True)
     until, found = time.monotonic() + seconds, []
     while (left := until - time.monotonic()) > 0:
         if not select.select([sock], [], [], left)[0]:
             break
-        frame, (_, _, direction, *_) = sock.recvfrom(2048)
+        frame, (_, _, kind, *_) = sock.recvfrom(2048)
         is_ours = frame[12:14] == b"\x08\x00" and frame[23] == 17 and len(frame) > 42
-        if direction != socket.PACKET_OUTGOING and is_ours and frame[42] == kind:
+        if kind != socket.PACKET_OUTGOING and is_ours and frame[42] & 0xF in kinds:
             found.append((socket.inet_ntoa(frame[30:34]), frame[42:].hex()))
     return found
 
@@ -62,6 +78,8 @@ def record(seconds: float, kind: int) -> list[tuple[str, str]]:
 if __name__ == "__main__":
     if sys.argv[1] == "send":
         print(send(sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))
+    elif sys.argv[1] == "guess":
+        print(guess(sys.argv[2], int(sys.argv[3])))
     else:
-        kind = int(sys.argv[3], 16) if len(sys.argv) > 3 else _HANDSHAKE
-        print(json.dumps(record(float(sys.argv[2]), kind)))
+        wanted = {int(kind) for kind in sys.argv[3:]} or {_HANDSHAKE}
+        print(json.dumps(record(float(sys.argv[2]), wanted)))

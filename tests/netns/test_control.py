@@ -19,7 +19,7 @@ from mpbond.lab.bonds import Bonds, inner_address, pair, strangers
 from mpbond.lab.netns import wait_for
 from mpbond.lab.topology import Topology, link_address, routed_address, routed_hosts, two_hosts
 from mpbond.sessions import new_key
-from mpbond.wire import HEADER_LEN
+from mpbond.wire import HEADER_LEN, TYPE_CONTROL
 from tests.netns.conftest import backup, path_on, xor
 from tests.netns.test_handshake_attacks import TOOL, send
 from tests.netns.test_handshake_attacks import up as routed_up
@@ -236,7 +236,7 @@ def test_attacks_change_nothing_and_are_counted(bonds_on: BondsOn, attack: str) 
     before = heard(bonds, "a")
     there = routed_address(1, 1)
     recorder: Any = bonds.lab.start(
-        "r1", [sys.executable, TOOL, "record", "2", "14"], stdout=subprocess.PIPE, text=True
+        "r1", [sys.executable, TOOL, "record", "2", str(TYPE_CONTROL)], stdout=subprocess.PIPE, text=True
     )
     said, _ = recorder.communicate(timeout=30)
     recorded = [bytes.fromhex(text) for to, text in json.loads(said.splitlines()[-1]) if to == there]
