@@ -35,6 +35,10 @@
 #define MPB_HANDSHAKE_BUCKETS 256
 #define MPB_HANDSHAKE_HZ 20
 #define MPB_HANDSHAKE_BURST 64
+/* Control frames under one session: how many a second, and saved up. They are as long as
+ * handshake messages at most, and take the same way to the controller. */
+#define MPB_CONTROL_HZ 200
+#define MPB_CONTROL_BURST 256
 
 /* Copies remembered of a peer, in words of 32. */
 #define MPB_WINDOW_WORDS 256
@@ -304,10 +308,11 @@ struct mpb_flow {
 /* Session number (as on the wire) -> peer. */
 struct mpb_session {
 	__u32 bond;
-	__u32 heard;	   /* the peer has used it: 0 or 1 */
-	__u32 connections; /* what was agreed on for each path: no more are let in; 0 counts as 1 */
-	__u32 offered;	   /* what this end had asked for, for a controller to come */
-	__u64 made_ns;
+	__u32 heard;	       /* the peer has used it: 0 or 1 */
+	__u32 connections;     /* what was agreed on for each path: no more are let in; 0 counts as 1 */
+	__u32 offered;	       /* what this end had asked for, for a controller to come */
+	__u64 made_ns;	       /* 0: of a shared key, so no control frames come under it */
+	__u64 control_next_ns; /* when the next control frame would be in time */
 	__u64 rx_mac_key[2];
 	__u16 local_path[MPB_MAX_BOND_PATHS]; /* peer's path number -> our path */
 };
@@ -338,7 +343,7 @@ struct mpb_local {
 	__u32 paths;
 };
 
-/* A handshake message on its way to the controller, as it came. */
+/* A handshake message, or a control frame, on its way to the controller, as it came. */
 struct mpb_handshake {
 	__u32 ifindex;
 	__u32 family;	 /* AF_INET, AF_INET6 */

@@ -189,7 +189,7 @@ static __always_inline int rx(struct __sk_buff *skb, __u32 l2_len)
 	reason = classify((void *)(long)skb->data, (void *)(long)skb->data_end, l2_len, skb->protocol, node,
 			  &got.outer, &got.session);
 	if (reason == REASON_rx_handshake)
-		return tc_end(hand_up(skb, node, &got.outer));
+		return tc_end(hand_up(skb, node, &got.outer, 0));
 	header = bond_header((void *)(long)skb->data, (void *)(long)skb->data_end, &got.outer);
 	if (reason == GO_ON && (!header || !got.session))
 		reason = REASON_rx_truncated;
@@ -201,6 +201,8 @@ static __always_inline int rx(struct __sk_buff *skb, __u32 l2_len)
 	}
 	if ((header->version_type & 0xf) == WIRE_DATA)
 		return rx_data(skb, node, got.session, &got.outer);
+	if ((header->version_type & 0xf) == WIRE_CONTROL)
+		return tc_end(hand_up(skb, node, &got.outer, got.session));
 	got.node = node;
 	got.now_ns = bpf_ktime_get_ns();
 	got.message_offset = got.outer.ip_offset + got.outer.header_len - sizeof(struct wire_header);

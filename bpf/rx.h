@@ -94,7 +94,7 @@ static __always_inline int classify(void *data, void *data_end, __u32 l2_len, __
 		return is_local(data, data_end, outer) ? REASON_rx_unknown_session : REASON_rx_not_ours;
 	if (header->version_type >> 4 != WIRE_VERSION)
 		return REASON_rx_bad_version;
-	if ((header->version_type & 0xf) > WIRE_ANSWER)
+	if ((header->version_type & 0xf) > WIRE_CONTROL || (header->version_type & 0xf) == WIRE_HANDSHAKE)
 		return REASON_rx_bad_type;
 	if (header->flags & ~((header->version_type & 0xf) == WIRE_DATA ? WIRE_COPY : 0))
 		return REASON_rx_bad_type;

@@ -14,6 +14,7 @@ enum wire_type {
 	WIRE_PROBE = 1,
 	WIRE_ANSWER = 2,
 	WIRE_HANDSHAKE = 3, /* between controllers, see handshake_messages.py */
+	WIRE_CONTROL = 4,   /* between controllers, sealed, see control_seal.py */
 };
 
 enum wire_flag {
@@ -43,6 +44,9 @@ struct wire_probe {
 	__be32 marks; /* enum mpb_mark of the sender, of this path */
 	__u64 mac;
 };
+
+/* The shortest control frame: header, counter, nothing, tag of ChaCha20-Poly1305. */
+#define WIRE_CONTROL_MIN ((int)sizeof(struct wire_header) + 8 + 16)
 
 #define WIRE_UDP_LEN 8
 #define WIRE_OVERHEAD_V4 (20 + WIRE_UDP_LEN + (int)sizeof(struct wire_header))

@@ -33,6 +33,8 @@ HANDSHAKE_MAX = 416
 HANDSHAKE_BUCKETS = 256
 HANDSHAKE_HZ = 20
 HANDSHAKE_BURST = 64
+CONTROL_HZ = 200
+CONTROL_BURST = 256
 
 AF_INET = 2
 AF_INET6 = 10
@@ -280,6 +282,7 @@ SESSION = np.dtype(
         ("connections", "<u4"),
         ("offered", "<u4"),
         ("made_ns", "<u8"),
+        ("control_next_ns", "<u8"),
         ("rx_mac_key", "<u8", 2),
         ("local_path", "<u2", MAX_BOND_PATHS),
     ],

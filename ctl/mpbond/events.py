@@ -29,6 +29,7 @@ class Kind(StrEnum):
     REFUSED = "connections-refused"
     METADATA = "metadata-path"
     ENDPOINT = "endpoint"
+    PEER_POLICY = "peer-policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ _WORDS = {
     Kind.REFUSED: "connections refused",
     Kind.METADATA: "carries the metadata",
     Kind.ENDPOINT: "endpoint",
+    Kind.PEER_POLICY: "peer's policy",
 }
 
 

@@ -38,10 +38,11 @@ MAX_BODY = 400
 
 
 class Feature(IntFlag):
-    """What an end's data plane can do beyond the plain header."""
+    """What an end can do beyond the plain header. REPORTS: it takes control frames."""
 
     NONE = 0
     COPIES = 1 << 0
+    REPORTS = 1 << 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Session numbers and probe keys, from a shared key or from a handshake. Pure.
+"""Session numbers, probe and control keys, from a shared key or a handshake. Pure.
 
 Both ends derive the same two sets, one per direction: from the 256-bit key that they
 share and their ids, or from the two keys that a handshake leaves them with. BLAKE2b,
@@ -12,7 +12,7 @@ import base64
 import binascii
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 KEY_BYTES = 32
 _PERSON = b"mpbond-session-1"
@@ -21,10 +21,12 @@ _HANDSHAKE_PERSON = b"mpbond-session-2"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One direction: 64-bit number as on the wire (8 bytes), 128-bit MAC key."""
+    """One direction: 64-bit number as on the wire (8 bytes), 128-bit MAC key. Of a
+    handshake a 256-bit key for control frames too; else that is empty."""
 
     number: bytes
     mac_key: bytes
+    control_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,14 @@ def derive(key: bytes, own_id: str, peer_id: str) -> SessionPair:
 
 def from_keys(sending: bytes, receiving: bytes) -> SessionPair:
     """The two directions of a session from its handshake's keys, 32 bytes each."""
-    return SessionPair(
-        tx=_session(b"", sending, _HANDSHAKE_PERSON), rx=_session(b"", receiving, _HANDSHAKE_PERSON)
-    )
+    return SessionPair(tx=_with_control(sending), rx=_with_control(receiving))
+
+
+def _with_control(key: bytes) -> Session:
+    """Number and MAC key from one label, the control key from another: who learns the
+    ones, which the kernel holds, learns nothing of the other."""
+    control = hashlib.blake2b(b"control", key=key, person=_HANDSHAKE_PERSON, digest_size=KEY_BYTES)
+    return replace(_session(b"", key, _HANDSHAKE_PERSON), control_key=control.digest())
 
 
 def new_key() -> str:

@@ -13,6 +13,41 @@ from mpbond.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
+class PathViewSnapshot:
+    """What the peer's last report says of a path: its state and whether it is a spare, may
+    be used, and is used there; latency and variation of the round trip, losses on the way
+    to us, errors on the way from us, as the peer measures them."""
+
+    peerState: str
+    peerMode: str
+    peerEligible: bool
+    peerActive: bool
+    peerLatencyMean: float | None
+    peerLatencyVariance: float | None
+    peerPacketLossRatio: float | None
+    peerPacketErrorRatio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerViewSnapshot:
+    """What the peer's reports say of itself. Times in ms: `reportAge` since the last one;
+    of those of the last ten seconds `reportGap`, the longest between two or since the last,
+    `reportLate`, how much later than the quickest any came, and `reportStall`, how much
+    later than it should the peer acted, by its own word."""
+
+    policy: str
+    policyBase: str
+    peerFailoverInterval: int
+    version: str
+    peerFeatures: tuple[str, ...]
+    reports: int
+    reportAge: float
+    reportGap: float
+    reportLate: float
+    reportStall: float
+
+
+@dataclass(frozen=True, slots=True)
 class PathSnapshot:
     """One path. `address` is the remote one, with port; `state` is health's word.
     `capacity`: of its link by the file, Mbit/s; `capacityEstimated`: as measured, until
@@ -22,7 +57,8 @@ class PathSnapshot:
     call it a spare; None while it has not said. `metadata`: one of its `connections` is
     the bond's for metadata. `network`: lan or wan; `priority`: the lower goes first;
     `farther`: a spare for as long as a nearer path can be used. `learnt`: `address` comes
-    of the peer's probes, and `configuredAddress` is the file's; None where that has none."""
+    of the peer's probes, and `configuredAddress` is the file's; None where that has none.
+    `peerView`: None without a report of it."""
 
     idx: int
     ifname: str
@@ -59,6 +95,7 @@ class PathSnapshot:
     avoidedMs: float
     connections: int
     metadata: bool
+    peerView: PathViewSnapshot | None
     network: str
     priority: int
     farther: bool
@@ -100,7 +137,8 @@ class BondSnapshot:
     `configuredPolicy` is the file's, `bondingPolicyStr` the one in force. `waits`: the file
     has no endpoints of the peer, so it has to begin. `numConnections`: of all paths that
     are alive, `connections` the same as "1 + n"; `connectionsPerPath`: what both ends
-    agreed on."""
+    agreed on. `metadataPath`: the number of the path that reports go over;
+    `peerViewMissing`: why there is no `peerView`."""
 
     address: str
     name: str | None
@@ -122,6 +160,9 @@ class BondSnapshot:
     numConnections: int
     connections: str
     connectionsPerPath: int
+    metadataPath: int | None
+    peerView: PeerViewSnapshot | None
+    peerViewMissing: str | None
     rates: RateSnapshot | None
     paths: tuple[PathSnapshot, ...]
     waits: bool = False
@@ -152,12 +193,19 @@ class Snapshot:
 
 
 def _bond_from_json(data: dict[str, Any]) -> BondSnapshot:
-    paths = tuple(PathSnapshot(**path) for path in data["paths"])
-    keys = data["keys"]
+    paths = tuple(_path_from_json(path) for path in data["paths"])
+    keys, view = data["keys"], data["peerView"]
     if keys is not None:
         keys = KeySnapshot(**{**keys, "features": tuple(keys["features"])})
     rates = None if data["rates"] is None else RateSnapshot(**data["rates"])
-    return BondSnapshot(**{**data, "paths": paths, "keys": keys, "rates": rates})
+    if view is not None:
+        view = PeerViewSnapshot(**{**view, "peerFeatures": tuple(view["peerFeatures"])})
+    return BondSnapshot(**{**data, "paths": paths, "keys": keys, "rates": rates, "peerView": view})
+
+
+def _path_from_json(data: dict[str, Any]) -> PathSnapshot:
+    view = data["peerView"]
+    return PathSnapshot(**{**data, "peerView": None if view is None else PathViewSnapshot(**view)})
 
 
 def from_json(data: dict[str, Any]) -> Snapshot:

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mpbond import view_peer
 from mpbond.connections import one_and_others
 from mpbond.snapshot import BondSnapshot, PathSnapshot, RateSnapshot, Snapshot
 
@@ -113,7 +114,7 @@ def _facts(bond: BondSnapshot) -> RenderableType:
         ("Bond", _policy(bond)),
         ("Base Policy", bond.basePolicy),
         ("Link Select Method", bond.linkSelectMethod or "-"),
-        ("Peer's Policy", bond.peerPolicy or "-"),
+        ("Peer's Policy", view_peer.policy(bond)),
         ("Links", f"{bond.numAliveLinks}/{bond.numTotalLinks}"),
         ("Connections", _connections(bond)),
         ("Session", _session(bond)),
@@ -121,6 +122,7 @@ def _facts(bond: BondSnapshot) -> RenderableType:
         ("Up Delay (ms)", str(bond.upDelay)),
         ("Down Delay (ms)", str(bond.downDelay)),
         ("Failovers", str(bond.failoverEvents)),
+        *view_peer.facts(bond, _age),
     ]
     if bond.packetsPerLink is not None:
         lines.insert(11, ("Packets Per Link", str(bond.packetsPerLink)))
@@ -239,14 +241,21 @@ def _carried(bond: BondSnapshot) -> Table:
     return table
 
 
+def _peers(bond: BondSnapshot) -> Table | None:
+    heads = view_peer.HEADS
+    kinds = ["r" if name in ("idx", "lat", "pdv", "plr", "per") else "l" for name in heads]
+    return view_peer.fill(_table(*zip(heads, kinds, strict=True)), bond, _number)
+
+
 def bond_show(snapshot: Snapshot, bond: BondSnapshot) -> RenderableType:
     """All of one bond: facts, where its paths lead, how they do, what they carried."""
     parts: list[RenderableType] = [_facts(bond)]
-    for table in (_where(bond), _how(bond), _carried(bond)):
-        parts += [Text(""), table]
+    for table in (_where(bond), _how(bond), _carried(bond), _peers(bond)):
+        parts += [Text(""), table] if table is not None else []
     warnings = [_why_no_session(snapshot, bond)] if bond.session == "no session" else []
     warnings += [_held(path) for path in bond.paths if path.heldMs > 0]
     warnings += [_avoided(path) for path in bond.paths if path.avoidedMs > 0]
+    warnings += view_peer.notes(bond)
     warnings += snapshot.notes
     if warnings:
         parts += [Text(""), *(Text(warning, style="yellow") for warning in warnings)]

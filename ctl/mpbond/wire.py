@@ -14,7 +14,7 @@ from mpbond.config.model import Address
 VERSION = 1
 HEADER_LEN = 16
 PROBE_LEN = 40
-TYPE_DATA, TYPE_PROBE, TYPE_ANSWER, TYPE_HANDSHAKE = 0, 1, 2, 3
+TYPE_DATA, TYPE_PROBE, TYPE_ANSWER, TYPE_HANDSHAKE, TYPE_CONTROL = 0, 1, 2, 3, 4
 # The share of a probe's bytes where damage is seen, and on which path: the session
 # number, were it damaged, would be nobody's, and the path number another path's.
 _UNTRACED = 8 + 1
@@ -37,6 +37,11 @@ def bond_header(
     session: bytes, path_number: int, *, kind: int = TYPE_DATA, sequence: int = 0, connection: int = 0
 ) -> bytes:
     return struct.pack("!BBBBI8s", VERSION << 4 | kind, 0, connection, path_number, sequence, session)
+
+
+def type_of(message: bytes) -> int:
+    """Of what begins with a bond header."""
+    return message[0] & 0xF
 
 
 def template(local: Address, remote: Address, ports: tuple[int, int], number: int) -> Template:

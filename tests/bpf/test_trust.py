@@ -16,6 +16,7 @@ import pytest
 from mpbond import wire
 from mpbond.config.model import LinkMode
 from mpbond.connections import Wishes
+from mpbond.controller.control import Control
 from mpbond.controller.trust import LEAST_SILENCE_NS, MOST_RECEIVING, RETIRE_NS, WATCH_NS, Trust
 from mpbond.handshake import Agreed, Handshakes, Send, Way
 from mpbond.handshake_messages import Offer
@@ -70,6 +71,7 @@ class Pair:
             {OTHER.id: NO_PSK},
             self.rig.plane,
             self.carrier,  # type: ignore[arg-type]
+            Control(self.rig.plane, self.carrier),  # type: ignore[arg-type]
             rekey_ns=REKEY_NS,
             say=self.said.append,
         )
@@ -242,13 +244,21 @@ def test_a_new_controller_goes_on(up: Pair) -> None:
     up.later(50 * S)
     up.trust.close()
     up.start()
-    up.work()
+    up.work(other=False)
     assert (up.numbers, up.sending) == before
     state = up.trust.state(OTHER.id, up.now_ns)
-    assert state is not None and state.age_ns == 50 * S and state.tries == 0
-    up.later(71 * S)
+    assert state is not None and state.age_ns == 50 * S
+
+
+def test_a_new_controller_agrees_anew_as_control_keys_died_with_the_old(up: Pair) -> None:
+    up.probe_from_other()
+    before = (up.numbers, up.sending)
+    up.later(50 * S)
+    up.trust.close()
+    up.start()
     up.work()
     assert up.sending == up.agreed[-1].session.rx.number != before[1]
+    assert before[0][0] in up.numbers, "the old one is received under for a while"
 
 
 def test_a_new_controller_without_a_session_begins(pair: Pair) -> None:

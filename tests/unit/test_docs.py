@@ -12,12 +12,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from mpbond import abi, connections, handshake
+from mpbond import abi, connections, control_frames, handshake
 from mpbond.cli.main import app
 from mpbond.config import load_text
 from mpbond.config.model import BasePolicy
 from mpbond.policies import ASSIGN
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, RateSnapshot
+from mpbond.snapshot import (
+    BondSnapshot,
+    KeySnapshot,
+    PathSnapshot,
+    PathViewSnapshot,
+    PeerViewSnapshot,
+    RateSnapshot,
+)
 from mpbond.supported import unsupported
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +162,13 @@ def test_no_reason_is_explained_that_is_none() -> None:
     assert set(explained()) == {name for name, _ in abi.reasons().values()}
 
 
-@pytest.mark.parametrize("kind", [PathSnapshot, KeySnapshot, RateSnapshot, BondSnapshot])
+def test_every_end_of_a_control_frame_is_explained() -> None:
+    assert set(first_cells(section(OPERATIONS, "Control frames"))) == {*control_frames.REASONS}
+
+
+@pytest.mark.parametrize(
+    "kind", [PathSnapshot, PathViewSnapshot, KeySnapshot, PeerViewSnapshot, RateSnapshot, BondSnapshot]
+)
 def test_every_field_is_explained(kind: type[Any]) -> None:
     missing = [field.name for field in fields(kind) if f"\n| `{field.name}` | " not in OPERATIONS]
     assert missing == []

@@ -10,7 +10,14 @@ from rich.console import Console, RenderableType
 
 from mpbond import view
 from mpbond.connections import one_and_others
-from mpbond.snapshot import BondSnapshot, KeySnapshot, PathSnapshot, Snapshot
+from mpbond.snapshot import (
+    BondSnapshot,
+    KeySnapshot,
+    PathSnapshot,
+    PathViewSnapshot,
+    PeerViewSnapshot,
+    Snapshot,
+)
 
 LONG_LOCAL = "2001:db8:1234:5678:9abc:def0:1234:5678"
 LONG_REMOTE = "[2001:db8:1234:5678:9abc:def0:1234:5679]:9944"
@@ -56,6 +63,7 @@ def path(idx: int, **changes: Any) -> PathSnapshot:
         avoidedMs=0.0,
         connections=1,
         metadata=idx == 1,
+        peerView=None,
     )
     return replace(plain, **changes)
 
@@ -108,6 +116,9 @@ def bond(*paths: PathSnapshot, **changes: Any) -> BondSnapshot:
         numConnections=len(paths),
         connections=one_and_others(len(paths)),
         connectionsPerPath=1,
+        metadataPath=None,
+        peerView=None,
+        peerViewMissing="a shared key alone: no reports",
         rates=None,
         paths=paths,
     )
@@ -154,6 +165,7 @@ Failover Interval (ms) : 100
 Up Delay (ms)          : 0
 Down Delay (ms)        : 0
 Failovers              : 1
+Peer's View            : not known (a shared key alone: no reports)
 
 idx  interface  local      path            mode     rx  conns  score  state
 ───────────────────────────────────────────────────────────────────────────────
@@ -380,3 +392,67 @@ def test_an_avoided_path_and_how_long_still() -> None:
     lines = shown_of(path(1, avoided=True, avoidedMs=42_000.0))
     assert any("up active avoided" in line for line in lines)
     assert "used again once it has been well for 42 s" in " ".join(lines)
+
+
+# ---- what the peer reports ------------------------------------------------------------------
+
+PEER = PeerViewSnapshot(
+    policy="berlin-rr",
+    policyBase="balance-rr",
+    peerFailoverInterval=500,
+    version="0.1.0",
+    peerFeatures=("copies", "reports"),
+    reports=12,
+    reportAge=31.6,
+    reportGap=131.4,
+    reportLate=2.0,
+    reportStall=1.0,
+)
+SEEN = PathViewSnapshot("link down", "primary", False, False, 0.5, None, 0.25, 0.0)
+
+
+def test_the_peers_view() -> None:
+    lines = shown_of(path(1, peerView=SEEN), path(2), peerView=PEER, peerViewMissing=None, metadataPath=1)
+    assert "Peer's Policy          : berlin-rr (balance-rr)" in lines
+    assert "Peer's View            : heard 32 ms ago, longest gap 131 ms" in lines
+    assert "Metadata Connection    : path 1" in lines
+    table = lines[lines.index("idx  interface  peer_state  peer_mode   lat  pdv     plr     per  used") :]
+    assert table[2].split() == ["1", "eth1", "link", "down", "primary", "0.50", "-", "0.2500", "0.0000", "0"]
+    assert table[3] == "", "nothing of the path that the peer has said nothing of"
+
+
+def test_an_old_report_and_no_path() -> None:
+    old = replace(PEER, reportAge=75_000.0)
+    lines = shown_of(path(1), peerView=old, peerViewMissing=None)
+    assert "Peer's View            : heard 1m ago, longest gap 131 ms" in lines
+    assert "Metadata Connection    : no path" in lines
+    assert not [line for line in lines if "peer_state" in line]
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        (
+            {"peerView": PEER},
+            "The peer sends by another policy: berlin-rr (balance-rr). Here it is office (balance-xor).",
+        ),
+        ({"peerView": replace(PEER, policyBase="balance-xor")}, None),
+        (
+            {"peerPolicy": "broadcast"},
+            "The peer sends by another policy: broadcast. Here it is office (balance-xor).",
+        ),
+        ({"peerPolicy": "active-backup", "basePolicy": "none", "bondingPolicyStr": "none"}, None),
+        ({}, None),
+    ],
+)
+def test_policies_that_differ_are_named(changes: dict[str, Any], note: str | None) -> None:
+    found = bond(path(1), **changes)
+    lines = text(view.bond_show(snapshot(found), found), 160).splitlines()
+    assert [line for line in lines if "another policy" in line] == ([note] if note else [])
+
+
+def test_the_peers_view_fits_80_columns() -> None:
+    longest = replace(SEEN, peerLatencyMean=12345.6, peerLatencyVariance=9999.94)
+    same = replace(PEER, policyBase="balance-xor", reportGap=9_999.0)
+    lines = shown_of(replace(LONGEST, peerView=longest), peerView=same, peerViewMissing=None)
+    assert max(map(len, lines)) <= 80

@@ -11,6 +11,7 @@ from mpbond import layout
 from mpbond.config.model import Config
 from mpbond.controller import adopt, secrets
 from mpbond.controller.carrier import Carrier
+from mpbond.controller.control import Control
 from mpbond.controller.controller import Controller
 from mpbond.controller.scoring import Scoring
 from mpbond.controller.trust import Trust
@@ -96,4 +97,5 @@ def _make_trust(plane: Dataplane, keys: secrets.Secrets, carrier: Carrier | None
         return None
     seconds = os.environ.get(REKEY_ENVIRONMENT)
     rekey_ns = int(float(seconds) * 1e9) if seconds else REKEY_NS
-    return Trust(keys.identity, keys.psks, plane, carrier, rekey_ns=rekey_ns, say=say)
+    control = Control(plane, carrier)
+    return Trust(keys.identity, keys.psks, plane, carrier, control, rekey_ns=rekey_ns, say=say)

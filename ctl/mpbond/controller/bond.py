@@ -21,7 +21,8 @@ ONE_PATH = frozenset({BasePolicy.ACTIVE_BACKUP, BasePolicy.NONE})
 @dataclass(slots=True)
 class BondState:
     """`block`: paths reserved per bond, to turn numbers into path indices.
-    `peer_spares`: what the peer calls spares, whether or not that counts here; `avoided`:
+    `peer_spares`: what the peer calls spares, whether or not that counts here, and
+    `reported_spares` those of them that it does by a report, not by probes; `avoided`:
     what is to be kept off for its quality. `precedence`: by path index; a number worse
     than the best by more than `tolerance` is a worse class."""
 
@@ -30,6 +31,7 @@ class BondState:
     health: dict[int, Health] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
     peer_spares: frozenset[int] = frozenset()
+    reported_spares: frozenset[int] = frozenset()
     avoided: frozenset[int] = frozenset()
     precedence: dict[int, Precedence] = field(default_factory=dict)
     tolerance: int = 0
@@ -59,6 +61,7 @@ class BondState:
         self.health = {index: known.get(index) or Health() for index in keys}
         self.scores = {index: score for index, score in self.scores.items() if index in stay}
         self.avoided &= stay
+        self.reported_spares &= stay
         on_one_path = spec.policy.base in ONE_PATH
         self.active = self.active if self.active in stay and on_one_path else None
 

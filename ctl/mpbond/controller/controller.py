@@ -94,6 +94,10 @@ class Controller:
         if installed is not None:
             self._applier.xdp |= adopt.xdp_links(plane, ipr, installed, read_inventory(ipr))
         self._started_ns = 0
+        if trust is not None:
+            trust.control.serve(
+                self.lock, self._measuring, self.history, hear=self.hear_report, wake=trust.wake
+            )
 
     # ---- what the host is like ------------------------------------------------
 
@@ -181,6 +185,7 @@ class Controller:
         self._roaming.follow(after, inventory)
         self._undecided = self._place(inventory) | self._measure(now_ns)
         if self.trust is not None:
+            self.trust.control.follow(states.values())
             self.trust.follow(after, now_ns)
 
     def _place(self, inventory: Inventory) -> set[int]:
@@ -224,6 +229,7 @@ class Controller:
                 self.plane.set_link_up(index, up)
             if ours:
                 self._evaluate(now_ns)
+                self._report({index // self.plane.block for index in ours})
 
     # ---- the loop's calls -------------------------------------------------------
 
@@ -285,7 +291,8 @@ class Controller:
         """Health from proofs. Costs a few array operations while nothing changes."""
         alive = reading.alive_mask(self.plane, self._paths)
         spares = reading.peer_spare_mask(self.plane, self._paths)
-        look = (alive != self._alive) | (spares != self._peer_spares) | self._restless | everything
+        news = (alive != self._alive) | (spares != self._peer_spares)
+        look = news | self._restless | everything
         if not everything and not look.any():
             return
         self._alive, self._peer_spares = alive, spares
@@ -299,6 +306,12 @@ class Controller:
         for bond in self._bonds if everything else touched:
             self.assign(self._bonds[bond], now_ns)
         self._balancing.write(now_ns)
+        self._report({index // self.plane.block for index in self._paths[news].tolist()})
+
+    def _report(self, bonds: set[int]) -> None:
+        """The peers of these bonds may have something to hear, over another path maybe."""
+        if self.trust is not None:
+            self.trust.control.look_at(bonds)
 
     def _observe(self, alive: dict[int, bool], now_ns: int) -> list[int]:
         """Tells the bonds which of their paths are alive; whose eligibility that changes."""
@@ -324,11 +337,20 @@ class Controller:
         news: set[int] = set()
         for bond in bonds:
             mine = self._peer_spares & (self._paths // self.plane.block == bond)
-            heard = frozenset(int(index) for index in self._paths[mine])
+            heard = frozenset(int(index) for index in self._paths[mine]) | self._bonds[bond].reported_spares
             if heard != self._bonds[bond].peer_spares:
                 self._bonds[bond].peer_spares = heard
                 news.add(bond)
         return news
+
+    def hear_report(self, bond: int, spares: frozenset[int], now_ns: int) -> None:
+        """What the peer's report calls spares, whether its probes have said so or not."""
+        state = self._bonds[bond]
+        state.reported_spares = spares & state.health.keys()
+        if self._hear_spares({bond}):
+            self._write_flags(state.health)
+            self.assign(state, now_ns)
+            self._balancing.write(now_ns)
 
     def _write_flags(self, indices: Iterable[int]) -> None:
         for index in indices:
@@ -373,6 +395,8 @@ class Controller:
             table = fill_slots(current, after.shares)
             if table != current:
                 self.plane.set_slots(bond, table)
+        if after != before or state.active != before_active:
+            self._report({bond})
         if state.active not in (before_active, None):
             self._tell_active(state, before_active, now_ns, cause)
 
@@ -436,6 +460,7 @@ class Controller:
                     now_ns,
                     configured=self._configured[state.spec.peer.id],
                     keys=self.trust.state(state.spec.peer.id, now_ns) if self.trust else None,
+                    told=self.trust.control.told(state.spec.peer.id, now_ns) if self.trust else None,
                     rates=rates.get(state.spec.index),
                 )
                 for state in self._bonds.values()

@@ -10,14 +10,16 @@ import numpy as np
 from mpbond import abi
 from mpbond.config.model import BasePolicy
 from mpbond.connections import one_and_others
+from mpbond.control_frames import policy_name
 from mpbond.controller.balancing import Balancing
 from mpbond.controller.bond import ONE_PATH, BondState
 from mpbond.controller.connecting import Connecting
+from mpbond.controller.control import Told
 from mpbond.controller.measuring import Measuring
-from mpbond.controller.roaming import of_file, told
+from mpbond.controller.peerview import feature_names, path_view, peer_view, why_none
+from mpbond.controller.roaming import as_endpoint, of_file
 from mpbond.controller.scoring import Scoring
 from mpbond.controller.trust import KeyState
-from mpbond.handshake_messages import Feature
 from mpbond.health import State
 from mpbond.kernel.dataplane import Dataplane
 from mpbond.layout import PathSpec
@@ -42,8 +44,7 @@ class PeerMarks:
     @property
     def policy(self) -> str:
         """By its name; a code that this version does not know is shown as it is."""
-        known = {code.value: code.name.lower().replace("_", "-") for code in abi.PolicyCode}
-        return known.get(self.policy_code, f"policy {self.policy_code}")
+        return policy_name(self.policy_code)
 
 
 def decode_marks(word: int) -> PeerMarks | None:
@@ -85,6 +86,7 @@ def path_snapshot(
     scoring: Scoring,
     connecting: Connecting,
     now_ns: int,
+    told: Told | None,
 ) -> PathSnapshot:
     index = state.index_of(path)
     count, metadata = connecting.of_path(state.spec.index, index)
@@ -105,7 +107,7 @@ def path_snapshot(
         idx=path.number,
         ifname=path.key.ifname,
         localAddress=str(path.key.local),
-        address=told(moved or of_file(path)),
+        address=as_endpoint(moved or of_file(path)),
         mode=path.mode.value,
         state=health.state.value if path.link_up else "link down",
         alive=alive,
@@ -132,17 +134,25 @@ def path_snapshot(
         rx="xdp" if path.key.ifname in xdp else "tc",
         flaps=health.flaps(now_ns),
         heldMs=round(health.held_ns(now_ns) / 1e6, 1),
-        peerSpare=marks.spare if marks else None,
+        peerSpare=_peer_spare(state, marks, told, index),
         avoided=balance.avoided,
         avoidedMs=round(balance.wait_ms, 1),
         connections=count,
         metadata=metadata,
+        peerView=path_view(told, index),
         network=state.precedence_of(index).reach.value,
         priority=state.precedence_of(index).number,
         farther=index in state.farther(),
         learnt=moved is not None or waits(state.spec.peer),
-        configuredAddress=None if waits(state.spec.peer) else told(of_file(path)),
+        configuredAddress=None if waits(state.spec.peer) else as_endpoint(of_file(path)),
     )
+
+
+def _peer_spare(state: BondState, marks: PeerMarks | None, told: Told | None, index: int) -> bool | None:
+    """By its probes on that path or by its report of it; None where neither has come."""
+    if index in state.peer_spares:
+        return True
+    return None if marks is None and (told is None or index not in told.reported) else False
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:
@@ -186,13 +196,14 @@ def bond_snapshot(
     *,
     configured: str,
     keys: KeyState | None,
+    told: Told | None,
     rates: RateSnapshot | None,
 ) -> BondSnapshot:
-    """`configured`: the name of the policy that the file gives the peer. `keys`: None
-    where they come of a shared key."""
+    """`configured`: the name of the policy that the file gives the peer. `keys`, `told`:
+    None where the peer has a shared key alone."""
     spec, policy = state.spec, state.spec.policy
     paths = tuple(
-        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, scoring, connecting, now_ns)
+        path_snapshot(plane, state, path, flows, xdp, measuring, balancing, scoring, connecting, now_ns, told)
         for path in spec.paths
     )
     active_backup = policy.base in ONE_PATH
@@ -219,6 +230,9 @@ def bond_snapshot(
         numConnections=total,
         connections=one_and_others(total),
         connectionsPerPath=connecting.agreed(spec.index),
+        metadataPath=None if told is None or told.way is None else told.way % plane.block,
+        peerView=peer_view(told, now_ns),
+        peerViewMissing=why_none(told),
         rates=rates,
         paths=paths,
         waits=waits(spec.peer),
@@ -233,7 +247,7 @@ def _keys(keys: KeyState | None) -> KeySnapshot | None:
         rekeys=keys.rekeys,
         tries=keys.tries,
         connections=keys.connections,
-        features=tuple(flag.name.lower() for flag in Feature if flag in keys.features and flag.name),
+        features=feature_names(keys.features),
     )
 
 

@@ -31,7 +31,7 @@ ARRIVALS_NS = 50_000_000
 SILENCE_CHECK_NS = 1_000_000_000
 
 
-def told(place: tuple[Address, int]) -> str:
+def as_endpoint(place: tuple[Address, int]) -> str:
     """`ADDRESS:PORT`, or `[V6]:PORT`."""
     address, port = place
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
@@ -124,7 +124,7 @@ class Roaming:
             self._route(path)
             spec, bond = self._spec(path)
             place = self._plane.endpoints.moved(path) or of_file(spec)
-            self._tell(now_ns, bond, spec, f"{told(place)}, learnt from the peer's probes")
+            self._tell(now_ns, bond, spec, f"{as_endpoint(place)}, learnt from the peer's probes")
         self._moves = moves.copy()
         return True
 
@@ -171,7 +171,7 @@ class Roaming:
         ]
         if not self.learnt.add(bond.peer.id, one, instead):
             return False
-        cause = f"{told((one.remote, one.port))} on {one.ifname}, learnt: the peer came by it"
+        cause = f"{as_endpoint((one.remote, one.port))} on {one.ifname}, learnt: the peer came by it"
         self._history.add(now_ns, Kind.ENDPOINT, bond.peer.id, cause=cause)
         return True
 
@@ -200,7 +200,7 @@ class Roaming:
             return False
         self.learnt.drop(bond.peer.id, reached(path))
         self._tell(
-            now_ns, bond, path, f"{told(of_file(path))} is given up: silent for {silent_ns // 10**9} s"
+            now_ns, bond, path, f"{as_endpoint(of_file(path))} is given up: silent for {silent_ns // 10**9} s"
         )
         return True
 
@@ -208,7 +208,7 @@ class Roaming:
         if silent_ns <= max(LEAST_SILENCE_NS, 3 * bond.policy.failover_interval_ms * 1_000_000):
             return False
         self._plane.endpoints.forget(self._first(bond) + path.number)
-        cause = f"{told(of_file(path))} again, as the file says: silent for {silent_ns // 10**9} s"
+        cause = f"{as_endpoint(of_file(path))} again, as the file says: silent for {silent_ns // 10**9} s"
         self._tell(now_ns, bond, path, cause)
         return True
 

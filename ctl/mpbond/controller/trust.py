@@ -23,6 +23,8 @@ import numpy as np
 from mpbond import connections
 from mpbond.connections import Wishes
 from mpbond.controller.carrier import Carrier
+from mpbond.controller.control import Control
+from mpbond.controller.reporting import FEATURES
 from mpbond.controller.roaming import ways
 from mpbond.handshake import Action, Agreed, Handshakes, Send
 from mpbond.handshake_messages import Feature, Offer, tag_of
@@ -32,7 +34,7 @@ from mpbond.kernel.ring import HandshakeRing
 from mpbond.kernel.sessions import Receiving
 from mpbond.layout import BondSpec, Layout
 from mpbond.sessions import Session, SessionPair
-from mpbond.wire import HEADER_LEN, TYPE_HANDSHAKE, bond_header
+from mpbond.wire import HEADER_LEN, TYPE_CONTROL, TYPE_HANDSHAKE, bond_header, type_of
 
 # How long an older session is received under once a newer one was heard.
 RETIRE_NS = 10_000_000_000
@@ -93,6 +95,7 @@ class Trust:
         psks: dict[str, bytes],
         plane: Dataplane,
         carrier: Carrier,
+        control: Control,
         *,
         rekey_ns: int,
         say: Say,
@@ -100,6 +103,7 @@ class Trust:
         self._psks = psks
         self._plane = plane
         self._carrier = carrier
+        self.control = control
         self._say = say
         self._ring = HandshakeRing(plane.maps["handshakes"])
         self._machine = Handshakes(own, secrets.token_bytes, rekey_ns=rekey_ns)
@@ -132,7 +136,7 @@ class Trust:
         public = bond.peer.public_key
         assert public is not None  # who has a pre-shared key here has one
         wanted = connections.wanted(bond.peer.num_connections)
-        offer = Offer(wanted, Feature.COPIES, bond.peer.max_recv_kbps)
+        offer = Offer(wanted, FEATURES, bond.peer.max_recv_kbps)
         found = ways(self._plane.endpoints, bond, self._plane.path_index(bond.index, 0))
         self._machine.put_peer(peer_id, public, self._psks[peer_id], offer, found, now_ns)
         known = self._peers.get(peer_id)
@@ -150,8 +154,8 @@ class Trust:
         peer.made_ns = (heard or peer.receiving)[-1].made_ns
         peer.retire_ns = now_ns + RETIRE_NS
         self._machine.resume(peer.id, peer.made_ns)
-        if peer.receiving[-1].offered != connections.wanted(peer.spec.peer.num_connections):
-            self._machine.begin(peer.id, now_ns)
+        # Its control keys died with that controller.
+        self._machine.begin(peer.id, now_ns)
 
     def state(self, peer_id: str, now_ns: int) -> KeyState | None:
         """None of peers without a public key."""
@@ -175,7 +179,7 @@ class Trust:
 
     def counts(self) -> dict[str, int]:
         with self._lock:
-            return {**self._machine.counts, "handshake_unsent": self._unsent}
+            return {**self._machine.counts, "handshake_unsent": self._unsent, **self.control.counts}
 
     # ---- the calls of a thread of its own ------------------------------------------
 
@@ -193,7 +197,8 @@ class Trust:
             due = [self._silence_due_ns]
             for peer in self._peers.values():
                 due += [at for at in (peer.retire_ns, peer.watch_ns) if at is not None]
-            return min(*due, self._machine.next_due_ns(self._silence_due_ns))
+            until = min(*due, self._machine.next_due_ns(self._silence_due_ns))
+        return self.control.next_due_ns(until)
 
     def wake(self) -> None:
         os.eventfd_write(self._wake, 1)
@@ -207,6 +212,9 @@ class Trust:
             if taken is None:
                 break
             data, way = taken
+            if type_of(data) == TYPE_CONTROL:
+                self.control.take(data, now_ns)
+                continue
             with self._lock:
                 actions = self._machine.receive(data[HEADER_LEN:], way, now_ns)
             self._perform(actions, now_ns)
@@ -214,6 +222,7 @@ class Trust:
             actions = self._machine.tick(now_ns, wall_ns)
         self._perform(actions, now_ns)
         self._look_after(now_ns)
+        self.control.work(now_ns)
 
     def close(self) -> None:
         self._carrier.close()
@@ -254,6 +263,7 @@ class Trust:
         self._plane.sessions.receive_under(
             peer.spec.index, session, now_ns, after, connections=wishes.agreed, offered=wishes.here
         )
+        self.control.receive_under(peer.id, session)
         peer.receiving.append(Receiving(session.number, peer.spec.index, now_ns, False))
         while len(peer.receiving) > MOST_RECEIVING:
             # The oldest, but for the one that the peer uses.
@@ -262,6 +272,7 @@ class Trust:
 
     def _forget(self, peer: _Peer, one: Receiving) -> None:
         self._plane.sessions.forget(one.number)
+        self.control.forget(one.number)
         peer.receiving.remove(one)
 
     def _send_under(self, peer: _Peer, session: SessionPair, now_ns: int) -> None:
@@ -271,6 +282,8 @@ class Trust:
             self._say(f"{peer.id}: session agreed")
         peer.made_ns, peer.waiting = now_ns, None
         peer.sessions += 1
+        takes_reports = peer.offer is not None and Feature.REPORTS in peer.offer.features
+        self.control.send_under(peer.id, session.tx, now_ns, takes_reports=takes_reports)
         self._probe(peer.spec.index)
 
     def _look_after(self, now_ns: int) -> None:

@@ -96,6 +96,14 @@ class Sessions:
         entry = self._entry(number)
         return entry is not None and bool(entry["heard"])
 
+    def local_paths(self, number: bytes) -> dict[int, int]:
+        """What the session has learnt: the peer's path numbers, and our path indices."""
+        entry = self._entry(number)
+        if entry is None:
+            return {}
+        known = np.flatnonzero(entry["local_path"] != abi.NO_PATH)
+        return dict(zip(known.tolist(), entry["local_path"][known].tolist(), strict=True))
+
     def forget(self, number: bytes) -> None:
         self._receiving.delete(number)
 
