@@ -169,11 +169,19 @@ static __always_inline void note_arrival(struct mpb_far *far, struct arrival *at
 	far->at_ns = now_ns;
 }
 
+/* A number that was found to be small enough. Said to the verifier, which does not see
+ * it where the compiler has kept another copy: hence hidden from that. */
+static __always_inline __u32 in_bounds(__u32 number)
+{
+	asm volatile("" : "+r"(number));
+	return number & (MPB_MAX_BOND_PATHS - 1);
+}
+
 /* The path that the peer's number has been ours of, where it came in on that one's link;
  * else the one whose address it came from. */
 static __always_inline __u32 path_of_number(struct received *rx, struct arrival *at, __u32 number)
 {
-	__u32 index = rx->session->local_path[number % MPB_MAX_BOND_PATHS];
+	__u32 index = rx->session->local_path[in_bounds(number)];
 	struct mpb_path_live *live;
 
 	if (index == MPB_NO_PATH || !path_here(rx, at, index))
@@ -205,7 +213,7 @@ static __always_inline __u32 follow(struct __sk_buff *skb, struct received *rx, 
 			note_arrival(far, &at, rx->now_ns);
 		return MPB_NO_PATH;
 	}
-	rx->session->local_path[number] = index;
+	rx->session->local_path[in_bounds(number)] = index;
 	live->peer_path = number + 1;
 	remote_of_path(path, &now);
 	if (is_newest && !same_place(&now, &at.from))
