@@ -207,6 +207,7 @@ struct mpb_path {
 	/* Where the peer has gone: 0 = `header` holds, else 1 + which of `moved` in the live
 	 * part does. Set by rx alone, cleared by the controller: see roaming.h. */
 	__u32 moved;
+	__u32 pad;
 };
 
 /* A remote address that was learnt. `checksum` as in struct mpb_path. */

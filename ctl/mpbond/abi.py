@@ -190,6 +190,7 @@ PATH = np.dtype(
         ("forward_most_us", "<u4"),
         ("connections", "<u4"),
         ("moved", "<u4"),
+        ("pad", "<u4"),
     ],
     align=True,
 )

@@ -29,7 +29,7 @@ def ticks_now() -> int:
     return time.clock_gettime_ns(CLOCK_MONOTONIC_COARSE) >> TICK_SHIFT
 
 
-Test = Callable[[Rig], None]
+Test = Callable[..., None]
 
 
 def _while(clock: Callable[[], int], tries: int) -> Callable[[Test], Test]:
@@ -37,12 +37,12 @@ def _while(clock: Callable[[], int], tries: int) -> Callable[[Test], Test]:
 
     def decorate(test: Test) -> Test:
         @wraps(test)
-        def again(rig: Rig) -> None:
+        def again(rig: Rig, **given: object) -> None:
             for _ in range(tries):
                 rig.reset()
                 before = clock()
                 try:
-                    test(rig)
+                    test(rig, **given)
                 except AssertionError:
                     if clock() == before:
                         raise

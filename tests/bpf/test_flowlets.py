@@ -163,6 +163,7 @@ def test_flow_that_lost_its_word_is_found_in_the_map(rig: Rig, word: int) -> Non
 
 
 @pytest.mark.parametrize(("ago", "path"), [(0, 0), (1, 0), (2, 0), (4, 1), (600, 1)])
+@flows.within_a_second
 def test_flow_without_a_word_was_silent_since_its_second(rig: Rig, ago: int, path: int) -> None:
     """2 s must pass here: a flow of the second before last may have ended 1 s ago."""
     bond = aware(rig)

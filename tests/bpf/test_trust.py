@@ -325,15 +325,6 @@ def test_a_session_has_the_connections_that_were_agreed_on(up: Pair) -> None:
     assert receiving(up) == [(8, 8)]
 
 
-def test_a_new_controller_that_wants_as_many_asks_for_nothing(up: Pair) -> None:
-    up.probe_from_other()
-    up.later(50 * S)
-    up.trust.close()
-    up.start()
-    up.work()
-    assert receiving(up) == [(8, 8)] and len(up.wishes) == 1
-
-
 def test_a_new_controller_that_wants_another_number_begins_at_once(up: Pair) -> None:
     up.probe_from_other()
     up.later(50 * S)

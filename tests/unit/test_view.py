@@ -203,8 +203,8 @@ def test_nothing_is_cut_at_80_columns() -> None:
         assert word in words, word
     for value in ("enp0s31f6abcdef", "12346", "999.94", "0.1234", "1000000", "10000.0T", "123456", "never"):
         assert value in words, value
-    start = lines[13].index("local"), lines[13].index("path")
-    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[15:27])
+    start = lines[14].index("local"), lines[14].index("path")
+    assert LONG_LOCAL in "".join(line[start[0] : start[1]].strip() for line in lines[16:28])
 
 
 def test_wide_terminals_get_one_line_a_path() -> None:
@@ -277,7 +277,7 @@ def test_counts(value: int, shown: str) -> None:
 )
 def test_ages(age_ms: float | None, shown: str) -> None:
     found = bond(path(1, lastInAge=age_ms))
-    row = text(view.bond_show(snapshot(found), found)).splitlines()[19]
+    row = text(view.bond_show(snapshot(found), found)).splitlines()[20]
     assert row.split()[6] == shown
 
 
@@ -311,7 +311,7 @@ def test_a_held_path_says_for_how_long_and_why() -> None:
 def test_mode_says_for_whose_sake_a_path_is_a_spare(
     mode: str, by_peer: bool | None, farther: bool, shown: str
 ) -> None:
-    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer, farther=farther))[15]
+    assert f" {shown}  tc" in shown_of(path(1, mode=mode, peerSpare=by_peer, farther=farther))[16]
 
 
 def test_an_address_that_was_learnt_says_so() -> None:
