@@ -62,7 +62,10 @@ def over_limit(bonds: Bonds) -> int:
 
 @pytest.mark.parametrize("links", [1, 2])
 def test_a_rate_holds_over_all_links_together(bonded_with: Callable[..., Bonds], links: int) -> None:
-    bonds = bonded_with(links, {"maxSendKbps": KBPS}, {}, IN_LAN)
+    """Over four connections on each."""
+    four = {"numConnections": 4}
+    bonds = bonded_with(links, {"maxSendKbps": KBPS, **four}, four, IN_LAN)
+    assert bonds.peek("a", "b")["connectionsPerPath"] == 4
     assert tcp_bps(bonds.lab, 4) == pytest.approx(BPS, rel=0.03)
     bond = bonds.show("a", "b")
     used = [path["txBytes"] for path in bond["paths"]]
