@@ -31,10 +31,10 @@ REKEY_ENVIRONMENT = "MPBOND_REKEY_S"
 
 
 def sizes_for(config: Config, block: int) -> Sizes:
-    """Room for a quarter more peers, eight at least, and for twice the prefixes: what a
+    """Room for an eighth more peers, eight at least, and for twice the prefixes: what a
     changed file adds must not need new maps."""
     peers = len(config.peers)
-    bonds = -(-(peers + max(peers // 4, 8)) // 16) * 16
+    bonds = -(-(peers + max(peers // 8, 8)) // 16) * 16
     prefixes = 2 * sum(len(peer.allowed) for peer in config.peers)
     sizes = Sizes(bonds=bonds, block=block, flows=config.interface.flows, prefixes=max(1024, prefixes))
     check_sizes(sizes)
